@@ -75,7 +75,7 @@
 //! # Features
 //!
 //! `cli`, on by default, is the program `tombolo`: command line, local interface, JSON calls, messages to the operator and the
-//! figures of the machine. A library user takes `default-features = false`, and builds none of it. `test-support` adds what the
+//! figures of the machine; `web` and `mqtt`, on by default as well, are its page with the metrics and its bridge to a broker. A library user takes `default-features = false`, and builds none of it. `test-support` adds what the
 //! simulator (`sim/`) checks inside a node; it is no part of the interface.
 //!
 //! # Inside
@@ -110,6 +110,8 @@ pub mod layer;
 pub mod limits;
 pub mod membership;
 pub mod merge;
+#[cfg(feature = "mqtt")]
+pub mod mqtt;
 pub mod node;
 pub mod plain_file;
 pub mod presence;
@@ -130,6 +132,9 @@ pub mod unicast;
 #[cfg(feature = "cli")]
 pub mod unix_http;
 pub mod watches;
+#[cfg(feature = "web")]
+pub mod web;
+#[cfg(feature = "cli")]
 mod words;
 
 pub use federation::TrustLevel;

@@ -163,14 +163,17 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
     if context.json {
         let json = serde_json::json!({
             "name": id.name, "did": id.did, "addresses": addresses, "socket": socket, "radios": radios,
-            "calls": node.calls_address(),
+            "calls": node.calls_address(), "page": page_address(node),
         });
         return Ok(print::line(&json.to_string())?);
     }
     print::line(&format!("{} is up: {}", id.name, id.did))?;
     let listening = addresses.iter().map(|address| format!("udp {address}"));
     let calls = node.calls_address().map(|address| format!("tcp {address} (JSON calls)"));
-    for place in listening.chain(socket.map(|path| format!("{path} (local programs)"))).chain(calls) {
+    let page = page_address(node).map(|address| format!("http://{address}/ (the page)"));
+    for place in
+        listening.chain(socket.map(|path| format!("{path} (local programs)"))).chain(calls).chain(page)
+    {
         print::line(&format!("listening on {place}"))?;
     }
     for view in rules(node).await? {
@@ -195,6 +198,18 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
         print::line("no network address yet: peers are met as soon as there is one")?;
     }
     Ok(())
+}
+
+/// Where browsers find the page.
+#[cfg(feature = "web")]
+fn page_address(node: &Tombolo) -> Option<SocketAddr> {
+    node.web_address()
+}
+
+/// This program was built without the page.
+#[cfg(not(feature = "web"))]
+fn page_address(_: &Tombolo) -> Option<SocketAddr> {
+    None
 }
 
 /// The rules of each radio, as far as they are known before it has reported.

@@ -4,17 +4,21 @@
 //! nothing is ignored silently. Peers and documents are not settings: they are in the store. [`Config::template`] writes the file with every default and what it means.
 
 mod deploy;
+mod mqtt;
 mod notify;
 pub mod radio;
 mod route;
 mod rpc;
 mod tor;
+mod web;
 
 pub use deploy::{DEPLOY_TIMEOUT_MIN, DeploySettings};
+pub use mqtt::{Broker, MqttSettings};
 pub use notify::{NOTIFY_TIMEOUT_MIN, NotifyFormat, NotifySettings, NotifyUrl};
 pub use route::RouteSection;
 pub use rpc::{FORWARD_MAX, RpcSettings};
 pub use tor::{Password, TorSettings};
+pub use web::WebSettings;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -80,6 +84,12 @@ pub struct Config {
     /// The settings of the JSON calls.
     #[serde(default)]
     pub rpc: RpcSettings,
+    /// The settings of the page, the metrics and the interface over TCP.
+    #[serde(default)]
+    pub web: WebSettings,
+    /// The settings of the bridge to a broker.
+    #[serde(default)]
+    pub mqtt: MqttSettings,
     /// The fields of the briefs that radios carry, by document and field.
     #[serde(default)]
     pub brief: BTreeMap<String, BTreeMap<String, BriefSetting>>,
@@ -219,6 +229,8 @@ impl Config {
             tor: TorSettings::default(),
             state: StateSettings::default(),
             rpc: RpcSettings::default(),
+            web: WebSettings::default(),
+            mqtt: MqttSettings::default(),
             brief: BTreeMap::new(),
             deploy: DeploySettings::default(),
             notify: NotifySettings::default(),

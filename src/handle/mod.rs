@@ -21,6 +21,8 @@ use crate::config::{Config, TorSettings};
 use crate::folder::{self, FolderWatch, LinkSecrets, StartError, Vanished};
 use crate::io::{SENSORS_MAX, SensorError};
 use crate::layer::KeyError;
+#[cfg(feature = "mqtt")]
+use crate::mqtt::MqttBridge;
 use crate::node::{Command, CommandError, Event, Node, Reply};
 #[cfg(feature = "cli")]
 use crate::probe::Publisher;
@@ -30,6 +32,8 @@ use crate::runtime::links::{Links, LinksError, TorLinks};
 use crate::runtime::notify::Notifier;
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
+#[cfg(feature = "web")]
+use crate::web::server::WebServer;
 pub use changes::{Changes, KeyChange};
 pub use documents::{MapHandle, SnapshotHandle};
 
@@ -186,6 +190,8 @@ impl Tombolo {
         check_features(&settings)?;
         let config = &settings.config;
         let (node, secrets) = open(folder, config).await?;
+        #[cfg(feature = "mqtt")]
+        let own_did = node.report().id().did;
         let lan = LanConfig {
             listen: config.lan.listen.clone(),
             mdns: config.lan.mdns,
@@ -228,7 +234,18 @@ impl Tombolo {
         #[cfg(feature = "cli")]
         let program = {
             let notifier = Notifier::start(config.notify_settings(), messages, client.clone());
-            ProgramParts { socket: None, calls, publisher: None, notifier }
+            ProgramParts {
+                socket: None,
+                calls,
+                #[cfg(feature = "web")]
+                web: None,
+                #[cfg(feature = "mqtt")]
+                mqtt: None,
+                #[cfg(feature = "mqtt")]
+                own_did,
+                publisher: None,
+                notifier,
+            }
         };
         let stop = StopWhenDropped(client.clone());
         #[cfg_attr(not(feature = "cli"), allow(unused_mut, reason = "the program's parts start last"))]
@@ -288,6 +305,12 @@ impl Tombolo {
         self.program.calls.as_ref().map(CallServer::address)
     }
 
+    /// The address of the page, if the settings name one.
+    #[cfg(feature = "web")]
+    pub fn web_address(&self) -> Option<SocketAddr> {
+        self.program.web.as_ref().map(WebServer::address)
+    }
+
     /// Waits until the node or the tasks of its links end by themselves, or its folder is gone: each is a fault.
     pub async fn ended(&mut self) -> Ended {
         tokio::select! {
@@ -318,6 +341,12 @@ impl Tombolo {
 struct ProgramParts {
     socket: Option<LocalServer>,
     calls: Option<CallServer>,
+    #[cfg(feature = "web")]
+    web: Option<WebServer>,
+    #[cfg(feature = "mqtt")]
+    mqtt: Option<MqttBridge>,
+    #[cfg(feature = "mqtt")]
+    own_did: String,
     publisher: Option<Publisher>,
     notifier: Notifier,
 }
@@ -331,6 +360,16 @@ impl ProgramParts {
             let path = folder.join(folder::socket::SOCKET_FILE);
             self.socket = Some(server.map_err(|source| StartError::Socket { path, source })?);
         }
+        #[cfg(feature = "web")]
+        {
+            let server = WebServer::start(&settings.config.web, client.clone());
+            let what = "cannot listen for browsers (`listen` in section [web])";
+            self.web = server.map_err(|source| system(what, source))?;
+        }
+        #[cfg(feature = "mqtt")]
+        {
+            self.mqtt = MqttBridge::start(&settings.config.mqtt, client.clone(), &self.own_did);
+        }
         if settings.publish {
             self.publisher = Some(Publisher::start(folder.to_owned(), &settings.config, client.clone()));
         }
@@ -340,6 +379,14 @@ impl ProgramParts {
     async fn shutdown(self) {
         if let Some(publisher) = self.publisher {
             publisher.shutdown().await;
+        }
+        #[cfg(feature = "mqtt")]
+        if let Some(mqtt) = self.mqtt {
+            mqtt.shutdown().await;
+        }
+        #[cfg(feature = "web")]
+        if let Some(web) = self.web {
+            web.shutdown().await;
         }
         if let Some(socket) = self.socket {
             socket.shutdown().await;
@@ -353,17 +400,21 @@ impl ProgramParts {
 
 /// Refuses settings that ask for a part that this program was built without: none of it would run.
 fn check_features(settings: &Settings) -> Result<(), StartError> {
-    let is_asked = settings.publish || settings.socket || settings.config.rpc.listen.is_some();
-    match cfg!(feature = "cli") || !is_asked {
-        true => Ok(()),
-        false => {
-            let source = std::io::Error::from(std::io::ErrorKind::Unsupported);
-            Err(system(
-                "the local interface, JSON calls and the published state come with the feature `cli`",
-                source,
-            ))
+    let config = &settings.config;
+    let wants_program = settings.publish || settings.socket || config.rpc.listen.is_some();
+    let what = match () {
+        () if cfg!(not(feature = "cli")) && wants_program => {
+            "the local interface, JSON calls and the published state come with the feature `cli`"
         }
-    }
+        () if cfg!(not(feature = "web")) && config.web.listen.is_some() => {
+            "the page and the metrics come with the feature `web`"
+        }
+        () if cfg!(not(feature = "mqtt")) && config.mqtt.broker.is_some() => {
+            "the bridge to a broker comes with the feature `mqtt`"
+        }
+        () => return Ok(()),
+    };
+    Err(system(what, std::io::Error::from(std::io::ErrorKind::Unsupported)))
 }
 
 /// Opens a folder on a thread that may wait for its disk.

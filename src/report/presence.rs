@@ -167,7 +167,12 @@ impl NodeReport<'_> {
             let sighting = self.core.presence.sighting(now, peer, self.core.reference())?;
             Some(self.hearing_view(&me, peer, self.core.reference(), sighting))
         });
-        let others = members.iter().flat_map(|author| {
+        // What a node hears that is itself missed is not known.
+        let is_there = |author: &&PeerId| {
+            let presence = self.core.presence.presence(now, author);
+            presence.is_some_and(|presence| presence.state.is_expected())
+        };
+        let others = members.iter().filter(is_there).flat_map(|author| {
             let of = members.iter().chain([&me]).filter(move |of| *of != author);
             of.filter_map(|of| {
                 let (time, sighting) = self.sighting(author, of)?;

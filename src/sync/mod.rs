@@ -16,6 +16,7 @@ mod convergence;
 pub mod frontier;
 pub mod message;
 mod peer;
+mod refusal;
 pub mod transfer;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -35,6 +36,7 @@ pub use convergence::ConvergenceTimes;
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
 use peer::PeerSync;
+use refusal::OwnRefusal;
 
 /// A neighbour's frontier is asked for at most this often.
 const ASK_PAUSE: Millis = Millis::from_ms(200);
@@ -184,20 +186,6 @@ pub struct LinkLag {
     pub confirmed: bool,
     /// Whether it has reported what it has at all: before that, the numbers mean nothing.
     pub known: bool,
-}
-
-/// States of a layer that this node refuses for now.
-#[derive(Clone, Copy, Debug)]
-struct OwnRefusal {
-    /// The last sequence refused; none: all.
-    up_to: Option<Sequence>,
-    until: Mono,
-}
-
-impl OwnRefusal {
-    fn covers(&self, now: Mono, state: State) -> bool {
-        self.up_to.is_none_or(|up_to| state.sequence <= up_to) && now < self.until
-    }
 }
 
 /// The sync engine of one node: knows what each connected peer has, and evens out the differences.

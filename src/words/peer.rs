@@ -91,7 +91,8 @@ pub(crate) fn name(peer: &Json) -> String {
 
 /// By how much the clock of a peer is wrong, beside that of this machine; nothing where it is not.
 pub(crate) fn clock(ahead_s: i64) -> Option<String> {
-    let span = span(ahead_s.unsigned_abs());
+    // To the minute: a difference of four hours is measured as one second less.
+    let span = span((ahead_s.unsigned_abs() + 30) / 60 * 60);
     match ahead_s {
         ..-60 => Some(format!("its clock is {span} behind")),
         -60..=60 => None,
@@ -121,6 +122,21 @@ mod tests {
             (r#"{"state":"not connected","we_lack":null}"#, "not connected"),
         ] {
             assert_eq!(said(json), words, "{json}");
+        }
+    }
+
+    #[test]
+    fn a_clock_is_wrong_from_a_minute_on_and_by_a_rounded_span() {
+        let cases = [
+            (0, None),
+            (60, None),
+            (-60, None),
+            (14_399, Some("its clock is 4 h ahead")),
+            (-90, Some("its clock is 2 min behind")),
+            (i64::MIN, Some("its clock is 106751991167300 d behind")),
+        ];
+        for (ahead_s, words) in cases {
+            assert_eq!(clock(ahead_s).as_deref(), words, "{ahead_s}");
         }
     }
 

@@ -98,8 +98,14 @@ impl NodeDir {
 
     /// The same with further arguments.
     pub(crate) fn up_with(&self, arguments: &[&str]) -> Daemon {
+        self.up_in(&[], arguments)
+    }
+
+    /// The same in an environment with these variables.
+    pub(crate) fn up_in(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Daemon {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.join("log")).unwrap();
         let mut command = self.command(&[&["up", "--json"], arguments].concat());
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();

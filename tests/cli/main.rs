@@ -27,4 +27,5 @@ mod service;
 mod tools;
 mod tor;
 mod two;
+mod web;
 mod why;

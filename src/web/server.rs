@@ -1,0 +1,112 @@
+//! The listener: connections over TCP, as many at once and as slow as on the unix socket.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::access::WebAccess;
+use super::routes;
+use crate::api::accept::{ServingLimits, serve_all};
+use crate::api::server::{CONNECTIONS_MAX, HEADER_TIMEOUT, ServerContext};
+use crate::config::WebSettings;
+use crate::runtime::NodeClient;
+
+/// The server of a running node. Dropped, it aborts requests in progress.
+#[derive(Debug)]
+pub struct WebServer {
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    accepting: JoinSet<()>,
+}
+
+/// What every connection shares.
+#[derive(Clone)]
+struct Served {
+    router: Router,
+    access: Arc<WebAccess>,
+    stopped: watch::Receiver<bool>,
+}
+
+impl WebServer {
+    /// Listens where the settings name an address; port 0 takes any free port. It runs on the present tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// The system's error if the address is not of this machine or is in use.
+    pub fn start(settings: &WebSettings, client: NodeClient) -> io::Result<Option<Self>> {
+        let Some(listen) = settings.listen else { return Ok(None) };
+        let listener = std::net::TcpListener::bind(listen)?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let access = Arc::new(WebAccess::new(settings, &machine, address.port()));
+        let context = ServerContext::new(client.clone(), stopped.clone());
+        let router = routes::router(access.clone(), client, context);
+        let served = Served { router, access, stopped: stopped.clone() };
+        let limits = ServingLimits { name: "web", connections_max: CONNECTIONS_MAX };
+        let mut accepting = JoinSet::new();
+        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, served.clone())));
+        Ok(Some(WebServer { address, stop, accepting }))
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Accepts no more requests and lets those in progress finish.
+    pub async fn shutdown(mut self) {
+        let _ = self.stop.send(true);
+        let _ = self.accepting.join_next().await;
+    }
+}
+
+async fn serve(stream: TcpStream, served: Served) {
+    // A connection that is gone already has no address.
+    let Ok(local) = stream.local_addr() else { return };
+    let Served { router, access, mut stopped } = served;
+    let router = TowerToHyperService::new(router);
+    let handler = service_fn(move |request| {
+        let (router, access) = (router.clone(), access.clone());
+        async move { Ok::<_, Infallible>(admitted(request, &access, local.ip(), router).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), handler));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("web: {error}");
+    }
+}
+
+async fn admitted(
+    request: Request<Incoming>,
+    access: &WebAccess,
+    local: IpAddr,
+    router: TowerToHyperService<Router>,
+) -> axum::response::Response {
+    match access.admit(request.headers(), local) {
+        Err(error) => routes::foreign(&error),
+        Ok(()) => router.call(request).await.unwrap_or_else(|never| match never {}),
+    }
+}
