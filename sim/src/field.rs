@@ -10,12 +10,12 @@ use tombolo::clock::{BUILD_DATE, Now};
 use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::{CallFailure, RadioSpec};
-use tombolo::node::{Command, CommandError, Event, Input, Node, NodeSettings, Output, Reply, RequestId};
+use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
 use tombolo::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use tombolo::watches::{AlarmMessageKey, DeliveryEnd};
-use tombolo_mesh::airtime::PhyRate;
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
+use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Access, Air, EmulatedRadioId};
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_transports::{DownReason, JoinError, LinkId, Medium, PeerId};
@@ -24,6 +24,7 @@ pub use crate::patch::CableKind;
 use crate::patch::{CableEnd, Cables};
 
 use crate::DAY;
+use crate::transcript::{self, Disk, NodeStart, Transcript};
 
 /// Wall time when a field begins: a day after the build.
 pub const START: Wall = Wall::from_ms(BUILD_DATE.ms() + DAY.ms());
@@ -56,6 +57,27 @@ impl FieldConfig {
     pub fn new(seed: u64, line: PhyRate) -> Self {
         let ledger = LedgerConfig::new(Some(UNLIMITED));
         FieldConfig { seed, line, frame_bytes_max: 231, ledger, mode: Mode::Encrypted, sign_every: 1 }
+    }
+
+    /// The field of all transcripts.
+    pub fn of_transcripts(seed: u64) -> Self {
+        FieldConfig::new(seed, PhyRate::lora(Modulation::SF7_125))
+    }
+
+    /// What a node is given as its radio.
+    pub(crate) fn radio_spec(&self) -> RadioSpec {
+        let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = *self;
+        RadioSpec {
+            name: "field".to_owned(),
+            mode,
+            frame_bytes_max,
+            frame_bytes_min: 0,
+            call_sign: None,
+            line,
+            ledger,
+            sign_every,
+            rules_text: "a field of the simulation".to_owned(),
+        }
     }
 }
 
@@ -91,6 +113,8 @@ pub struct Field {
     pub calls_reach: bool,
     /// By how much the wall clocks of all nodes are ahead.
     pub clocks_ahead: Millis,
+    /// What goes into the nodes and comes out of them, where it is written down.
+    transcript: Option<Transcript>,
     now: Mono,
     next: u64,
 }
@@ -111,6 +135,7 @@ impl Field {
             steps: 0,
             calls_reach: false,
             clocks_ahead: Millis::ZERO,
+            transcript: None,
             now: Mono::ZERO,
             next: 100,
         }
@@ -124,7 +149,7 @@ impl Field {
     pub fn add(&mut self, name: &str, radio: bool) -> Result<usize, StoreError> {
         let place = self.places.len();
         let store = Store::in_memory()?;
-        let node = self.open(&store, place, name, 0)?;
+        let node = self.open(&store, place, name, 0, Disk::Empty)?;
         let radio_id = self.air.add_radio();
         // Radios of stock firmware listen before they talk.
         self.air.set_access(radio_id, Access::Listen { persistence: 127, slot_ms: 20, detect_ms: 5 });
@@ -145,32 +170,31 @@ impl Field {
         Ok(place)
     }
 
-    fn open(&self, store: &Store, place: usize, name: &str, boots: u64) -> Result<Node, StoreError> {
+    fn open(
+        &mut self,
+        store: &Store,
+        place: usize,
+        name: &str,
+        boots: u64,
+        disk: Disk,
+    ) -> Result<Node, StoreError> {
         let mut key = [place as u8 + 1; 32];
         key[..8].copy_from_slice(&self.config.seed.to_be_bytes());
         let mut seed = key;
         seed[8..16].copy_from_slice(&boots.to_be_bytes());
-        let (name, machine_boot) = (name.to_owned(), Some(key[..16].try_into().expect("16 of 32 bytes")));
-        let settings = NodeSettings { name, machine_boot, deploys: true, ..NodeSettings::default() };
-        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, self.clocks(), seed)
+        let now = self.clocks();
+        if let Some(transcript) = &mut self.transcript {
+            transcript.started(now, &NodeStart { name, key, randomness: seed, disk });
+        }
+        let settings = transcript::settings(name, &key);
+        Node::open(store.reopen(), Keypair::from_seeds(&key, &key), settings, now, seed)
             .map_err(|tombolo::node::OpenError::Store(error)| error)
     }
 
     /// Gives a node its radio.
     pub fn switch_on(&mut self, place: usize) {
         self.node_at_mut(place).has_radio = true;
-        let FieldConfig { line, frame_bytes_max, ledger, mode, sign_every, .. } = self.config;
-        let spec = RadioSpec {
-            name: "field".to_owned(),
-            mode,
-            frame_bytes_max,
-            frame_bytes_min: 0,
-            call_sign: None,
-            line,
-            ledger,
-            sign_every,
-            rules_text: "a field of the simulation".to_owned(),
-        };
+        let spec = self.config.radio_spec();
         self.queue.push_back((place, Input::RadioUp { link: RADIO, spec: Box::new(spec) }));
         self.settle();
     }
@@ -192,14 +216,18 @@ impl Field {
     ///
     /// [`StoreError`] if its store cannot be opened again.
     pub fn restart(&mut self, place: usize) -> Result<(), StoreError> {
+        self.restart_on(place, Disk::Own)
+    }
+
+    fn restart_on(&mut self, place: usize, disk: Disk) -> Result<(), StoreError> {
         for end in self.cables.of(place) {
             if let Some((to, far)) = self.cables.take(end) {
                 self.queue.push_back((to, Input::LinkDown { link: far, why: DownReason::PeerClosed }));
             }
         }
         let FieldNode { store, name, boots, has_radio, .. } = self.node_at(place);
-        let (boots, has_radio) = (*boots, *has_radio);
-        let node = self.open(&store.reopen(), place, name, boots)?;
+        let (store, name, boots, has_radio) = (store.reopen(), name.clone(), *boots, *has_radio);
+        let node = self.open(&store, place, &name, boots, disk)?;
         // What waited for the process that is gone.
         self.queue.retain(|(to, _)| *to != place);
         let here = self.node_at_mut(place);
@@ -209,6 +237,36 @@ impl Field {
             false => self.settle(),
         }
         Ok(())
+    }
+
+    /// A copy of a node's disk as it is now.
+    pub fn back_up(&mut self, place: usize) -> Store {
+        let (now, here) = (self.clocks(), self.node_at(place));
+        let (copy, name) = (transcript::copy_of(&here.store), here.name.clone());
+        if let Some(transcript) = &mut self.transcript {
+            transcript.backed_up(now, &name);
+        }
+        copy
+    }
+
+    /// The node's disk is replaced by a copy of it that was made before.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError`] if the copy cannot be opened.
+    pub fn restore(&mut self, place: usize, backup: &Store) -> Result<(), StoreError> {
+        self.node_at_mut(place).store = transcript::copy_of(backup);
+        self.restart_on(place, Disk::Backup)
+    }
+
+    /// Writes down from now on what goes into the nodes and what comes out. Nodes that are there already are not in it.
+    pub fn write_down(&mut self, transcript: Transcript) {
+        self.transcript = Some(transcript);
+    }
+
+    /// What was written down.
+    pub fn transcript(&self) -> Option<&Transcript> {
+        self.transcript.as_ref()
     }
 
     /// The node's disk is lost; it starts again with its identity and nothing else.
@@ -357,8 +415,12 @@ impl Field {
         while let Some(((to, far), bytes)) = self.cables.poll(self.now) {
             self.queue.push_back((to, Input::Received { link: far, bytes }));
         }
-        for place in 0..self.places.len() {
-            self.queue.push_back((place, Input::Timeout));
+        for (place, at) in self.places.iter().enumerate() {
+            // Written down is what is due; others get their chance with each step.
+            let is_due = at.node.poll_timeout().is_some_and(|due| due <= self.now);
+            if is_due || self.transcript.is_none() {
+                self.queue.push_back((place, Input::Timeout));
+            }
         }
         self.settle();
     }
@@ -375,8 +437,14 @@ impl Field {
             }
             let Some((place, input)) = self.queue.pop_front() else { return };
             let now = self.clocks();
+            if let (Some(transcript), Some(here)) = (&mut self.transcript, self.places.get(place)) {
+                transcript.input(now, &here.name, &input);
+            }
             self.node_at_mut(place).node.handle_input(now, input);
             while let Some(output) = self.node_at_mut(place).node.poll_output() {
+                if let (Some(transcript), Some(here)) = (&mut self.transcript, self.places.get(place)) {
+                    transcript.output(now, &here.name, &output);
+                }
                 self.output(place, output);
             }
         }

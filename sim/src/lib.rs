@@ -12,6 +12,7 @@
 //! | [`ether`] [`monitor`] | radios: channels, the machines on them, outsiders; what was on air |
 //! | `joining.rs` | invites and join calls |
 //! | [`field`] | a smaller simulation: nodes with radios and perfect cables, for stories and the bench |
+//! | [`transcript`] | what goes into nodes of a field and comes out, as JSON lines; driving nodes by them |
 //! | [`faults`] | rates, clocks, damage; the count of what was injected |
 //! | [`checker`] | what must hold at the end: one content everywhere, nothing acknowledged lost |
 //! | `oracle.rs` | a naive model that keeps everything and merges from scratch, compared with every node at every change |
@@ -39,6 +40,7 @@ mod patch;
 pub mod report;
 pub mod rng;
 pub mod swarm;
+pub mod transcript;
 mod wires;
 
 use std::collections::BTreeMap;

@@ -22,4 +22,5 @@ mod removal;
 mod restore;
 mod seeds;
 mod swarm;
+mod transcripts;
 mod world;
