@@ -9,6 +9,10 @@ mod links;
 mod messages;
 #[path = "vectors/refused.rs"]
 mod refused;
+#[path = "vectors/requirements.rs"]
+mod requirements;
+#[path = "vectors/rules.rs"]
+mod rules;
 
 use std::path::Path;
 use tombolo::time::Wall;
@@ -39,12 +43,17 @@ fn hex(bytes: impl AsRef<[u8]>) -> String {
 
 fn check(name: &str, computed: &Json) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(name);
-    let text = serde_json::to_string_pretty(computed).unwrap() + "\n";
+    let kept = || serde_json::from_str::<Json>(&std::fs::read_to_string(&path).unwrap_or_default());
     if std::env::var_os("TOMBOLO_BLESS").is_some() {
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &text).unwrap();
+        let mut written = computed.clone();
+        if let Some(table) = kept().ok().and_then(|kept| kept.get("requirements").cloned()) {
+            written["requirements"] = table;
+        }
+        std::fs::write(&path, serde_json::to_string_pretty(&written).unwrap() + "\n").unwrap();
     }
-    let kept: Json = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let mut kept = kept().unwrap();
+    // The table is checked in `requirements.rs`.
+    kept.as_object_mut().unwrap().remove("requirements");
     assert_eq!(&kept, computed, "{name}: a format changed; see CHANGELOG.md before blessing it");
 }
 

@@ -1,7 +1,8 @@
-"""Messages on air: src/envelope/FORMAT.md, *On air*. Deltas are left to `delta`."""
+"""Messages on air: src/envelope/FORMAT.md, *On air*."""
 import cbor
+import delta
 from cbor import refuse_unless
-from delta import Coder
+from coder import Coder
 from envelope import Head, SNAPSHOT, document_name, items, number, octets, take, take_varint
 
 DISTANCE, TIME = (49152, 49152, 36045, 16384, 26214), (52429,)
@@ -59,14 +60,28 @@ def update(data):
         envelopes.append(envelope(signature, change))
 
 
+def target(found, base, context):
+    """What an envelope of an update or a provisional one makes of its base: its delta stands in the same coder."""
+    return delta.Walk(base, context, found["coder"]).delta()
+
+
+def changes(found):
+    """The map delta of an envelope of an update: plain, or the packed delta from null in a context of zeros."""
+    return cbor.decode(found["changes"]) if found["changes"] is not None else target(found, None, (0, 0, 0, 0))
+
+
+def unpacked(packed, context):
+    return delta.decode(None, packed, context) if packed[:1] and packed[0] >> 5 == 2 else cbor.decode(packed)
+
+
 def whole(owner, data):
-    """The head but for its root, the signature, and the content: `delta` has to unpack it."""
+    """The head but for its root, the signature, and the content: a snapshot's value, a map's entries as in a map delta."""
     kind, name, author, sequence, time, audience, signature, packed = items(cbor.decode(data, 65_536, 2, 16), 8)
     refuse_unless(number(kind) <= 1 and type(packed) is bytes, "Shape")
     author = owner if author is None else octets(author, 32)
     head = Head(kind, owner, document_name(name), author, number(sequence), number(time, 64), number(audience), None)
-    base, context = None, (0, sequence, 0, time) if kind == SNAPSHOT else (0, 0, 0, 0)
-    return head, octets(signature, 64), packed, base, context
+    context = (0, sequence, 0, time) if kind == SNAPSHOT else (0, 0, 0, 0)
+    return head, octets(signature, 64), unpacked(packed, context)
 
 
 def heartbeat(data):
@@ -102,7 +117,7 @@ def provisional(data):
     distance = first & 15 or coded_number(coder, DISTANCE) + 16
     step = coded_time(coder, distance)
     coder.check()
-    return {"distance": distance, "time_step_ms": step, "tags": [tags[at:at + 4] for at in range(0, len(tags), 4)]}
+    return {"distance": distance, "time_step_ms": step, "coder": coder, "tags": [tags[at:at + 4] for at in range(0, len(tags), 4)]}
 
 
 def key_states(data):

@@ -1,6 +1,6 @@
 """Deterministic CBOR: delta/FORMAT.md, sections 1 and 2. One form is accepted, every other is refused by name.
 
-null, truth values, integers, texts, bytes, arrays and maps are the Python values; a float is a `Float`, compared by bits.
+Values: None, bool, int, `Float` (64 bits, compared as such), bytes, str, list, dict (in the order of its keys: int or str).
 """
 import struct
 from collections import namedtuple
@@ -23,7 +23,7 @@ def head(major, number):
             return bytes([major << 5 | number])
         if number < 1 << 8 * length:
             return bytes([major << 5 | info]) + number.to_bytes(length, "big")
-    raise Refused("beyond 64 bits")
+    raise Refused("Number")
 
 
 def widen(bits, length):
@@ -31,13 +31,13 @@ def widen(bits, length):
     exponent, mantissa = {2: (5, 10), 4: (8, 23), 8: (11, 52)}[length]
     payload = bits & (1 << mantissa) - 1
     if (bits >> mantissa) & (1 << exponent) - 1 == (1 << exponent) - 1 and payload:
-        return bits >> 8 * length - 1 << 63 | 0x7ff << 52 | payload << 52 - mantissa
-    code = {2: ">e", 4: ">f", 8: ">d"}[length]
-    return struct.unpack(">Q", struct.pack(">d", struct.unpack(code, bits.to_bytes(length, "big"))[0]))[0]
+        return bits >> 8 * length - 1 << 63 | 0x7FF << 52 | payload << 52 - mantissa
+    short = struct.unpack({2: ">e", 4: ">f", 8: ">d"}[length], bits.to_bytes(length, "big"))[0]
+    return struct.unpack(">Q", struct.pack(">d", short))[0]
 
 
 def encode_float(bits):
-    number = struct.unpack(">d", struct.pack(">Q", bits))[0]
+    number = struct.unpack(">d", bits.to_bytes(8, "big"))[0]
     for info, length, code, mantissa in ((25, 2, ">e", 10), (26, 4, ">f", 23)):
         try:
             short = int.from_bytes(struct.pack(code, number), "big")
@@ -52,17 +52,17 @@ def encode_float(bits):
 
 
 def encode(value):
-    if value is None or isinstance(value, bool):
+    if value is None or type(value) is bool:
         return {None: b"\xf6", False: b"\xf4", True: b"\xf5"}[value]
-    if isinstance(value, Float):
+    if type(value) is Float:
         return encode_float(value.bits)
-    if isinstance(value, int):
+    if type(value) is int:
         return head(0, value) if value >= 0 else head(1, -1 - value)
-    if isinstance(value, bytes):
+    if type(value) is bytes:
         return head(2, len(value)) + value
-    if isinstance(value, str):
+    if type(value) is str:
         return head(3, len(value.encode())) + value.encode()
-    if isinstance(value, list):
+    if type(value) is list:
         return head(4, len(value)) + b"".join(map(encode, value))
     pairs = sorted((encode(key), encode(item)) for key, item in value.items())
     return head(5, len(pairs)) + b"".join(key + item for key, item in pairs)
@@ -70,10 +70,10 @@ def encode(value):
 
 class Reader:
     def __init__(self, data, depth_max, items_max):
-        self.data, self.at, self.depth_max, self.items_left = data, 0, depth_max, items_max
+        self.data, self.at, self.owed, self.depth_max, self.items_left = data, 0, 0, depth_max, items_max
 
     def take(self, count):
-        refuse_unless(self.at + count <= len(self.data), "Truncated")
+        refuse_unless(self.at + count + self.owed <= len(self.data), "Truncated")
         self.at += count
         return self.data[self.at - count:self.at]
 
@@ -85,8 +85,7 @@ class Reader:
         if info < 24:
             return major, info, info
         number = int.from_bytes(self.take(1 << info - 24), "big")
-        shortest = number >= (24, 1 << 8, 1 << 16, 1 << 32)[info - 24]
-        refuse_unless(major == 7 or shortest, "LongHead")
+        refuse_unless(major == 7 or number >= (24, 1 << 8, 1 << 16, 1 << 32)[info - 24], "LongHead")
         return major, info, number
 
     def value(self, depth=0):
@@ -94,9 +93,9 @@ class Reader:
         refuse_unless(self.items_left >= 0, "TooManyItems")
         start = self.at
         major, info, number = self.head()
-        if major in (0, 1):
+        if major < 2:
             return number if major == 0 else -1 - number
-        if major in (2, 3):
+        if major < 4:
             return self.string(major, number)
         refuse_unless(major != 6, "Tag")
         if major == 7:
@@ -107,9 +106,11 @@ class Reader:
             refuse_unless(encode_float(bits) == self.data[start:self.at], "LongFloat")
             return Float(bits)
         refuse_unless(depth < self.depth_max, "TooDeep")
-        if major == 4:
-            return [self.value(depth + 1) for _ in range(number)]
-        return self.map(number, depth)
+        # What is announced needs a byte for each item, also of the arrays and maps around.
+        announced = number * (major - 3)
+        refuse_unless(announced <= len(self.data) - self.at - self.owed, "Truncated")
+        self.owed += announced
+        return self.array(number, depth) if major == 4 else self.map(number, depth)
 
     def string(self, major, length):
         data = bytes(self.take(length))
@@ -118,16 +119,25 @@ class Reader:
         except UnicodeDecodeError:
             raise Refused("NotUtf8") from None
 
+    def array(self, count, depth):
+        items = []
+        for _ in range(count):
+            self.owed -= 1
+            items.append(self.value(depth + 1))
+        return items
+
     def map(self, count, depth):
         members, last = {}, b""
         for _ in range(count):
             start = self.at
+            self.owed -= 1
             major, _, number = self.head()
             refuse_unless(major in (0, 1, 3), "KeyKind")
             key = self.string(3, number) if major == 3 else number if major == 0 else -1 - number
             encoded = self.data[start:self.at]
             refuse_unless(encoded != last, "KeyTwice")
             refuse_unless(encoded > last, "KeyOrder")
+            self.owed -= 1
             last, members[key] = encoded, self.value(depth + 1)
         return members
 

@@ -159,5 +159,34 @@ def decode_notice(data):
 
 def notice_of_text(text):
     refuse_unless(text.startswith("tombolo-revoke1:"), "Shape")
-    body = text.split(":", 1)[1]
-    return base64.urlsafe_b64decode(body + "=" * (-len(body) % 4))
+    return unpadded(base64.urlsafe_b64decode, text.split(":", 1)[1], 4)
+
+
+def unpadded(decode, text, unit):
+    try:
+        return decode(text + "=" * (-len(text) % unit))
+    except ValueError:
+        raise cbor.Refused("Text") from None
+
+
+def alarm_id(kind, node, episode, app):
+    """src/watches/FORMAT.md"""
+    return derive("tombolo 1 alarm", bytes([kind]) + node + episode.to_bytes(8, "big") + app.encode(), 8)
+
+
+def read_alarms(data):
+    """The alarms of a document; what is not valid is left out."""
+    def is_alarm(alarm):
+        if type(alarm) is not list or len(alarm) not in (7, 8):
+            return False
+        kind, node, name, episode, raised, cleared, figure, app = (alarm + [""])[:8]
+        numbers = [kind, episode, raised, figure] + ([] if cleared is None else [cleared])
+        return (all(type(n) is int and n >= 0 for n in numbers) and 1 <= kind <= 7 and type(node) is bytes and len(node) == 16
+                and all(type(t) is str for t in (name, app)) and len(name.encode()) <= 32 and len(app.encode()) <= 64)
+    return [alarm for alarm in cbor.decode(data).get("alarms", [])[:64] if is_alarm(alarm)]
+
+
+def read_ends(data):
+    """{name hash: (since, last)}; what is not valid is left out."""
+    ends = [end for end in cbor.decode(data).get("ends", [])[:2000] if type(end) is list and len(end) >= 3]
+    return {h: (since, last) for h, since, last, *_ in ends if type(h) is bytes and len(h) == 8 and {type(since), type(last)} == {int}}

@@ -35,6 +35,17 @@ def stream_frames(data):
     return frames
 
 
+def certificate_key(data):
+    """The key in a raw public key of Ed25519."""
+    prefix = bytes.fromhex("302a300506032b6570032100")
+    refuse_unless(data[:12] == prefix and len(data) == 44, "Certificate")
+    return data[12:]
+
+
+def lan_hint(key, salt):
+    return salt + blake3(salt, derive("tombolo 2026 lan hint 2", key))[:8]
+
+
 # ---- frames and their keys ---------------------------------------------------------------------------
 
 def alias(key, epoch):
@@ -263,17 +274,38 @@ def fragment(payload):
     """(id, count, block, index, shard) of a fragment."""
     refuse_unless(len(payload) >= 4, "Truncated")
     number, word = int.from_bytes(payload[:2], "big"), payload[2]
-    if word < 64:
-        return number, word + 1, 0, payload[3], payload[4:]
-    count, block = int.from_bytes(payload[2:4], "big") - 0x8000 + 1, payload[4]
-    refuse_unless(64 < count <= 4096 and block < 64 and len(payload) >= 6, "Header")
-    return number, count, block, payload[5], payload[6:]
+    long = word >= 64
+    count = int.from_bytes(payload[2:4], "big") - 0x8000 + 1 if long else word + 1
+    block, index, shard = (payload[4], payload[5], payload[6:]) if len(payload) >= 6 and long else (0, payload[3], payload[4:])
+    blocks = -(-count // 64)
+    refuse_unless((64 < count <= 4096 if long else True) and block < blocks and len(payload) <= 255, "Header")
+    refuse_unless(len(shard) >= 8 and len(shard) % 2 == 0, "Shard")
+    refuse_unless(index < count // blocks + (block < count % blocks) + 192, "Index")
+    return number, count, block, index, shard
+
+
+def nack(data, blocks):
+    """(whose, id, entries) of a NACK for a message whose blocks have so many data fragments each."""
+    refuse_unless(len(data) >= 3, "Truncated")
+    entries, rest = [], data[3:]
+    while rest:
+        block, has_map = rest[0] & 63, rest[0] >> 6
+        refuse_unless(has_map < 2 and block < len(blocks), "Block")
+        size = (blocks[block] + 7) // 8 if has_map else 1
+        refuse_unless(len(rest) > size, "Truncated")
+        body, rest = rest[1:1 + size], rest[1 + size:]
+        bits = [n for n in range(8 * size) if body[n // 8] >> n % 8 & 1]
+        missing = bits if has_map else body[0]
+        refuse_unless(bits[-1:] < [blocks[block]] if has_map else 1 <= missing <= blocks[block], "Count")
+        entries.append([block, missing])
+    return data[:1], data[1:3], entries
 
 
 def message_of(payloads):
     """(kind, message) of the fragments of one block, any as many as there are of data."""
     held = [fragment(payload) for payload in payloads]
     count, shards = held[0][1], {index: shard for _, _, _, index, shard in held}
+    refuse_unless(len(shards) >= count, "Missing")
     stream = b"".join(shards.get(n) or shard_at(count, shards, n) for n in range(count))
     kind, pad = stream[0] >> 4, stream[1]
     body, check = stream[2:len(stream) - pad - 4], stream[len(stream) - pad - 4:len(stream) - pad]
@@ -287,6 +319,22 @@ def message_of(payloads):
 
 def kiss(data):
     return b"\xc0\0" + data.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
+
+
+def kiss_frames(data):
+    """The frames of command 0, without broken ones and what has no end."""
+    whole = [part for part in data.split(b"\xc0")[1:-1] if part[:1] and part[0] & 15 == 0]
+    plain = [part[1:].replace(b"\xdb\xdc", b"").replace(b"\xdb\xdd", b"") for part in whole]
+    return [part[1:].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+            for part, rest in zip(whole, plain) if b"\xdb" not in rest]
+
+
+def read_ax25(data):
+    """The information field of a UI frame to TOMBOL, repeaters passed over."""
+    end = next((n for n in range(6, len(data), 7) if data[n] & 1), None)
+    refuse_unless(end is not None and end >= 13 and data[:6] == bytes(c << 1 for c in b"TOMBOL"), "Address")
+    refuse_unless(data[end + 1:end + 3] == b"\x03\xf0", "Protocol")
+    return data[end + 3:]
 
 
 def ax25(call, ssid, frame):

@@ -2,6 +2,7 @@
 //! each kind of radio takes it.
 
 use super::{check, hex};
+use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
 use tombolo_mesh::PeerId;
 use tombolo_mesh::bulk::fragment::{OutMessage, Sender, SenderLimits};
@@ -9,9 +10,10 @@ use tombolo_mesh::bulk::parity::{parity, restore};
 use tombolo_mesh::frame::Track;
 use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::wire::ax25::{DESTINATION, UiFrame};
-use tombolo_mesh::wire::kiss::KissCommand;
+use tombolo_mesh::wire::kiss::{Event as KissEvent, KissCommand, KissDecoder};
 use tombolo_mesh::wire::meshcore::MeshcoreCommand;
 use tombolo_mesh::wire::meshtastic::MeshtasticCommand;
+use tombolo_transports::lan::mdns::SaltedHint;
 use tombolo_transports::stream::{Frame, FrameDecoder, FrameError, Hello};
 
 /// The frames of a stream that has them whole.
@@ -70,12 +72,55 @@ fn streams() -> Json {
     })
 }
 
-fn long_messages() -> Json {
-    let bytes = b"the sand holds when the tide is out";
+const LONG_MESSAGE: &[u8] = b"the sand holds when the tide is out";
+
+/// The sender of the long message below.
+pub(super) fn sender_of_the_vector() -> Sender {
     let mut sender = Sender::new(PeerId([0xaa; 32]), SenderLimits::default(), Millis::from_ms(500));
-    let message =
-        OutMessage { channel: PeerId([1; 32]), kind: 9, bytes, fragment_payload_max: 20, loss_permille: 300 };
+    let (channel, bytes) = (PeerId([1; 32]), LONG_MESSAGE);
+    let message = OutMessage { channel, kind: 9, bytes, fragment_payload_max: 20, loss_permille: 300 };
     sender.offer(Mono::ZERO, message).unwrap();
+    sender
+}
+
+/// How many data frames a stream of a TNC has.
+pub(super) fn kiss_frames(bytes: &[u8]) -> usize {
+    let mut decoder = KissDecoder::default();
+    decoder.push(bytes);
+    std::iter::from_fn(|| decoder.next_event())
+        .filter(|event| matches!(event, KissEvent::Data { .. }))
+        .count()
+}
+
+/// What a listener that received only the second fragment asks for.
+fn nacks() -> Json {
+    let given = |payload: &str| {
+        let mut sender = sender_of_the_vector();
+        let payload_bytes = HEXLOWER.decode(payload.as_bytes()).unwrap();
+        sender.nack(Mono::ZERO, PeerId([1; 32]), PeerId([2; 32]), &payload_bytes).unwrap();
+        payload.to_owned()
+    };
+    json!([
+        { "about": "fragments 0 and 2 of that message", "hex": given("aabc804005"),
+          "whose": "aa", "id": "bc80", "entries": [[0, [0, 2]]] },
+        { "about": "any two of its first block", "hex": given("aabc800002"),
+          "whose": "aa", "id": "bc80", "entries": [[0, 2]] },
+    ])
+}
+
+fn names() -> Json {
+    let (key, salt) = ([1; 32], [0, 1, 2, 3, 4, 5, 6, 7]);
+    let certificate = [&[0x30, 0x2a, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 3, 0x21, 0][..], &key].concat();
+    assert_eq!(tombolo_transports::tls::key_of(&certificate.clone().into()), Some(PeerId(key)));
+    json!({
+        "certificate": { "key": hex(key), "hex": hex(certificate) },
+        "hint": { "key": hex(key), "salt": hex(salt), "hint": SaltedHint::new(&PeerId(key), salt).text() },
+    })
+}
+
+fn long_messages() -> Json {
+    let bytes = LONG_MESSAGE;
+    let mut sender = sender_of_the_vector();
     let fragments: Vec<String> = std::iter::from_fn(|| sender.next_fragment(Mono::ZERO))
         .map(|fragment| hex(fragment.payload))
         .collect();
@@ -162,6 +207,8 @@ fn streams_long_messages_and_carriers() {
             "parity": parities(),
             "counters": counters(),
             "carriers": carriers(),
+            "nacks": nacks(),
+            "names": names(),
         }),
     );
 }

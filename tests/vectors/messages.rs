@@ -4,6 +4,7 @@ use super::{check, head, hex, layer_vector, map, owner, writer};
 use serde_json::{Value as Json, json};
 use tombolo::clock::Timestamp;
 use tombolo::envelope::{BaseRef, CompactEnvelope, Envelope, Payload};
+use tombolo::federation::ends::DocumentEnd;
 use tombolo::federation::{Audience, DocumentPolicy, RadioUse, TrustLevel};
 use tombolo::layer::{
     BucketIndex, Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, NodePath, Root,
@@ -243,6 +244,7 @@ fn refused_lists() -> Vec<(&'static str, Vec<u8>)> {
         ("not understood: no number", of_kind(0x0f, [bytes(1)])),
         ("tree ask: level 4", transfer(0x07, vec![two(n(4), n(0))])),
         ("tree ask: an index that level 1 lacks", transfer(0x07, vec![two(n(1), n(16))])),
+        ("tree ask: 257 places", transfer(0x07, vec![two(n(0), n(0)); 257])),
         ("tree: slot 16", transfer(0x08, vec![list([n(0), n(0), list([list([n(16), bytes(32), n(1)])])])])),
         (
             "tree: a child of no entries",
@@ -261,7 +263,12 @@ fn refused_messages() -> Vec<(&'static str, Vec<u8>)> {
     let mut all = vec![
         ("nothing", vec![]),
         ("kind 0x00", of_kind(0x00, [])),
-        ("kind 0x0f, of a later version", of_kind(0x0f, [])),
+        ("kind 0x10, of a later version", of_kind(0x10, [])),
+        ("not understood: no items", of_kind(0x0f, [])),
+        (
+            "heartbeat: nested 9 deep",
+            of_kind(0x01, [n(1), n(15), Value::Null, (0..8).fold(n(1), |inner, _| list([inner]))]),
+        ),
         ("heartbeat: the fingerprint as 8 bytes", of_kind(0x01, [bytes(8), n(15), Value::Null, n(1)])),
         ("heartbeat: two items", of_kind(0x01, [n(1), n(15)])),
         ("heartbeat: next by of 33 bits", of_kind(0x01, [n(1), n(1 << 32), Value::Null, n(1)])),
@@ -306,6 +313,12 @@ fn audience() -> Audience {
         .with_policy("log", DocumentPolicy { confidential: true, radio: RadioUse::Never })
 }
 
+fn audience_with_end() -> Audience {
+    let name = DocumentName::new("log").unwrap();
+    let end = DocumentEnd { since: sequence(4), last: sequence(3) };
+    Audience::new([6; 16], [(writer().peer_id(), TrustLevel::Observer)]).with_end(&name, end)
+}
+
 #[test]
 fn messages_between_engines() {
     let (snapshot, notes) = layers();
@@ -341,6 +354,11 @@ fn messages_between_engines() {
                 "about": "the writer of sequence 9; `notes` open and as its brief by radio, `log` never by radio",
                 "value": plain(&audience().to_value()),
                 "cbor": hex(tombolo_delta::to_cbor(&audience().to_value())),
+            },
+            "audience_with_end": {
+                "about": "`log` has ended: its layer 3 in the audience of sequence 4",
+                "name": "log", "since": 4, "last": 3,
+                "cbor": hex(tombolo_delta::to_cbor(&audience_with_end().to_value())),
             },
             "keys": { "value": plain(&sealed), "cbor": hex(tombolo_delta::to_cbor(&sealed)) },
             "names": names(),

@@ -1,0 +1,803 @@
+//! What every reader has to refuse though its shape may be right: signatures that do not hold, hashes over the wrong bytes, frames
+//! that were changed. Each case has all that its reader needs.
+
+use std::collections::BTreeSet;
+
+use super::{check, head, hex, map, owner, writer};
+use data_encoding::HEXLOWER;
+use serde_json::{Value as Json, json};
+use tombolo::clock::Timestamp;
+use tombolo::commands::{CommandParties, RevocationNotice, SignedCommand};
+use tombolo::envelope::{
+    Base, Envelope, decode_air, decode_changes, decode_compact, decode_whole, encode_air, encode_whole,
+};
+use tombolo::federation::invite::token_hash;
+use tombolo::federation::join::JoinRequest;
+use tombolo::federation::{Audience, TrustLevel};
+use tombolo::identity::Keypair;
+use tombolo::layer::{
+    Content, DocumentId, DocumentName, Head, Kind, Layer, LayerHash, LayerId, Root, Sequence, SignedHead,
+};
+use tombolo::sync::frontier::{Frontier, State};
+use tombolo::time::{Mono, Wall};
+use tombolo::watches::{AlarmSubject, AlarmsDocument, NodePrefix, WatchKind};
+use tombolo_delta::{Context, Limits, Value, from_cbor, to_cbor};
+use tombolo_mesh::PeerId;
+use tombolo_mesh::bulk::fragment::{Assembler, MemoryLimits, Progress, Source};
+use tombolo_mesh::frame::announcement::{EpochAnnouncements, OpenFrame};
+use tombolo_mesh::frame::handshake::{HandshakeEvent, Responder};
+use tombolo_mesh::frame::keys::pair::{PairKey, pair_tag_holds};
+use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed};
+use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, FrameKey, Hint, Identity, Mode};
+use tombolo_mesh::frame::{Track, open, read_clear};
+use tombolo_mesh::wire::ax25::{DESTINATION, UiFrame};
+use tombolo_transports::lan::mdns::SaltedHint;
+
+const TIME_MS: u64 = 1_800_000_000_000;
+
+fn case(requirement: &str, what: &str, why: &str, mut given: Json) -> Json {
+    given["requirement"] = json!(requirement);
+    given["what"] = json!(what);
+    given["why"] = json!(why);
+    given
+}
+
+fn list(items: impl IntoIterator<Item = Value>) -> Value {
+    Value::Array(items.into_iter().collect())
+}
+
+fn n(number: u64) -> Value {
+    Value::from(number)
+}
+
+fn text(text: &str) -> Value {
+    Value::from(text)
+}
+
+// ---- layers and envelopes ----------------------------------------------------------------------------
+
+fn snapshot(sequence: u64, time_ms: u64, cpu: f64) -> (Layer, Value) {
+    let value = Value::map([("cpu_usage_percent", Value::from(cpu)), ("node_name", Value::from("attic"))]);
+    let content = Content::snapshot(value.clone()).unwrap();
+    let signed = head(Kind::Snapshot, "state", &owner(), sequence, time_ms, &content).sign(&owner());
+    (Layer { signed, content }, value)
+}
+
+fn notes() -> Layer {
+    let stamp = Timestamp::new(Wall::from_ms(TIME_MS), 0);
+    let content =
+        map(&[("a/b", stamp, Some(Value::from("x")), Some([1, 2, 3, 4])), ("c", stamp, None, None)]);
+    Layer { signed: head(Kind::Map, "notes", &writer(), 3, TIME_MS, &content).sign(&writer()), content }
+}
+
+fn whole(layer: &Layer) -> Vec<u8> {
+    encode_whole(&Envelope::seal(layer))
+}
+
+/// The envelope with one of its nine items replaced.
+fn with(layer: &Layer, at: usize, item: Value) -> Vec<u8> {
+    let Ok(Value::Array(mut items)) = from_cbor(&whole(layer), &Limits::default()) else { panic!() };
+    items[at] = item;
+    to_cbor(&list(items))
+}
+
+fn signed_as(head: Head, by: &Keypair, content: Content) -> Vec<u8> {
+    let signature = by.sign(&head.signing_bytes());
+    whole(&Layer { signed: SignedHead { head, signature }, content })
+}
+
+/// The signature with the order of the group added to its second half: the same point, another form.
+fn malleable(signature: [u8; 64]) -> Vec<u8> {
+    const ORDER: [u8; 32] = [
+        0xed, 0xd3, 0xf5, 0x5c, 0x1a, 0x63, 0x12, 0x58, 0xd6, 0x9c, 0xf7, 0xa2, 0xde, 0xf9, 0xde, 0x14, 0, 0,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10,
+    ];
+    let mut carry = 0;
+    let mut changed = signature.to_vec();
+    for (byte, add) in changed[32..].iter_mut().zip(ORDER) {
+        let sum = u16::from(*byte) + u16::from(add) + carry;
+        (*byte, carry) = (sum as u8, sum >> 8);
+    }
+    changed
+}
+
+fn signatures() -> Vec<Json> {
+    let (state, value) = snapshot(7, TIME_MS, 12.5);
+    let honest = state.signed.signature;
+    let mut flipped = honest;
+    flipped[3] ^= 1;
+    let content = || state.content.clone();
+    let of = |change: &dyn Fn(&mut Head)| {
+        let mut head = state.head().clone();
+        change(&mut head);
+        head
+    };
+    let envelope = |requirement, why, bytes: Vec<u8>| {
+        case(requirement, "whole envelope", why, json!({ "hex": hex(bytes) }))
+    };
+    let other = Value::map([("cpu_usage_percent", Value::from(13.0)), ("node_name", Value::from("attic"))]);
+    assert_ne!(value, other);
+    vec![
+        envelope("E1", "a bit of the signature changed", with(&state, 7, Value::Bytes(flipped.to_vec()))),
+        envelope("E1", "signed by another key", signed_as(of(&|_| ()), &writer(), content())),
+        envelope(
+            "E1",
+            "the order of the group is added to the second half of the signature",
+            with(&state, 7, Value::Bytes(malleable(honest))),
+        ),
+        envelope("E1", "another audience sequence than was signed", with(&state, 6, n(3))),
+        envelope("E2", "a name of 65 bytes", with(&state, 2, text(&"x".repeat(65)))),
+        envelope("E2", "a name with a control character", with(&state, 2, text("a\u{7}"))),
+        envelope("E3", "sequence 0", with(&state, 4, n(0))),
+        envelope(
+            "E3",
+            "a time of 2^48, truly signed",
+            signed_as(of(&|head| head.time = Wall::from_ms(1 << 48)), &owner(), content()),
+        ),
+        envelope(
+            "E4",
+            "a snapshot by an author that is not the owner, truly signed",
+            signed_as(of(&|head| head.layer.author = writer().peer_id()), &writer(), content()),
+        ),
+        envelope("E6", "another content under the signature", with(&state, 8, list([other]))),
+    ]
+}
+
+fn entries() -> Vec<Json> {
+    let notes = notes();
+    let stamp = TIME_MS << 16;
+    let key = || list([text("a")]);
+    let dead = Value::Int(tombolo_delta::Int::new(-1 - i128::from(stamp)).unwrap());
+    let of = |requirement, why, entries: Vec<Value>| {
+        let bytes = with(&notes, 8, list([list(entries)]));
+        case(requirement, "whole envelope", why, json!({ "hex": hex(bytes) }))
+    };
+    let saw = |length: usize| Value::Bytes(vec![1; length]);
+    vec![
+        of("E7", "an entry: no value behind a stamp", vec![list([key(), n(stamp)])]),
+        of(
+            "E7",
+            "an entry: a tombstone with a value and what it saw",
+            vec![list([key(), dead, n(1), saw(4)])],
+        ),
+        of("E7", "an entry: a stamp as text", vec![list([key(), text("1"), n(1)])]),
+        of("E7", "an entry: it saw 3 bytes", vec![list([key(), n(stamp), n(1), saw(3)])]),
+        of("E8", "a key without segments", vec![list([list([]), n(stamp), n(1)])]),
+        of("E8", "a key of 65 segments", vec![list([list(vec![text("s"); 65]), n(stamp), n(1)])]),
+        of("E8", "a segment of 1,025 bytes", vec![list([list([text(&"s".repeat(1025))]), n(stamp), n(1)])]),
+        of("E8", "a key that is a text", vec![list([text("a"), n(stamp), n(1)])]),
+        of("E9", "a value that is a map with members", vec![list([key(), n(stamp), Value::map([("a", 1)])])]),
+        of("E10", "a key twice", vec![list([key(), n(stamp), n(1)]), list([key(), n(stamp), n(1)])]),
+        of("E10", "an entry less than was signed", vec![list([list([text("c")]), n(stamp), n(1)])]),
+    ]
+}
+
+fn compact() -> Vec<Json> {
+    let ((base, first), (next, second)) = (snapshot(7, TIME_MS, 12.5), snapshot(8, TIME_MS + 60_000, 13.0));
+    let context = Context { base_sequence: 7, sequence: 8, base_time_ms: TIME_MS, time_ms: TIME_MS + 60_000 };
+    let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
+    let [a, b] = base.head().root.prefix2();
+    let bytes = |byte_0: u8, root: [u8; 2], step: &[u8], delta: &[u8]| {
+        [&[byte_0][..], &root, step, &next.signed.signature, delta].concat()
+    };
+    let of = |why, bytes: Vec<u8>| {
+        case("E13", "compact envelope", why, json!({ "hex": hex(bytes), "base": hex(whole(&base)) }))
+    };
+    let honest = bytes(0x81, [a, b], &[0x78], &delta);
+    assert!(!is_refused(&of("none", honest)), "the honest one holds");
+    let other = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &first, &context), &context);
+    vec![
+        of("another root than the base's", bytes(0x81, [a ^ 1, b], &[0x78], &delta)),
+        of("two states on in place of one", bytes(0x82, [a, b], &[0x78], &delta)),
+        of("a minute as milliseconds", bytes(0xc1, [a, b], &[0x78], &delta)),
+        of("a minute back", bytes(0x81, [a, b], &[0x77], &delta)),
+        of("an audience step that was not signed", bytes(0xa1, [a, b], &[0x78, 0x02], &delta)),
+        of("a delta that makes another state", bytes(0x81, [a, b], &[0x78], &other)),
+    ]
+}
+
+fn map_deltas() -> Vec<Json> {
+    let of = |why, value: Value| {
+        case("E14", "map delta", why, json!({ "hex": hex(to_cbor(&value)), "time_ms": TIME_MS }))
+    };
+    vec![
+        of("no array of entries", list([])),
+        of("a third array", list([list([]), list([]), list([])])),
+        of("an entry of one item", list([list([list([list([text("a")])])])])),
+        of("a dropped key without segments", list([list([]), list([list([])])])),
+        of("a dropped key that is a text", list([list([]), list([text("a")])])),
+    ]
+}
+
+// ---- hashes over the wrong bytes ---------------------------------------------------------------------
+
+fn derived(context: &str, parts: &[&[u8]], length: usize) -> String {
+    let mut hasher = blake3::Hasher::new_derive_key(context);
+    for part in parts {
+        hasher.update(part);
+    }
+    let mut out = vec![0; length];
+    hasher.finalize_xof().fill(&mut out);
+    hex(out)
+}
+
+fn hashes() -> Vec<Json> {
+    let (owner, author) = (owner().peer_id().0, writer().peer_id().0);
+    let (salt, token) = ([6; 16], [5; 16]);
+    let named = |why, hash: String| {
+        let given = json!({ "owner": hex(owner), "author": hex(author), "name": "notes", "hash": hash });
+        case("E5", "layer hash", why, given)
+    };
+    let member = |why, hash: String| {
+        case("E29", "member hash", why, json!({ "salt": hex(salt), "identity": hex(owner), "hash": hash }))
+    };
+    let states = json!([[hex([0x21; 8]), 7, hex([0xab; 4])]]);
+    let fingerprint = |why, fingerprint: u64| {
+        let given = json!({ "states": states, "fingerprint": format!("{fingerprint:016x}") });
+        case("E27", "fingerprint", why, given)
+    };
+    let mut frontier = Frontier::default();
+    let state = State { sequence: Sequence::new(7).unwrap(), root_prefix: [0xab; 4] };
+    frontier.set(LayerHash([0x21; 8]), Some(state));
+    let token =
+        |why, hash: String| case("E38", "token hash", why, json!({ "token": hex(token), "hash": hash }));
+    vec![
+        named("author before owner", derived("tombolo 1 layer print", &[&author, &owner, b"notes"], 8)),
+        named(
+            "without the context",
+            hex(&blake3::hash(&[&owner[..], &author, b"notes"].concat()).as_bytes()[..8]),
+        ),
+        member("identity before salt", derived("tombolo 1 audience print", &[&owner, &salt], 16)),
+        fingerprint("little-endian", frontier.fingerprint().swap_bytes()),
+        fingerprint("of nothing", Frontier::default().fingerprint()),
+        token("plain BLAKE3", hex(blake3::hash(&[5; 16]).as_bytes())),
+    ]
+}
+
+// ---- joining, commands, notices, alarms --------------------------------------------------------------
+
+fn parties() -> Vec<Json> {
+    use tombolo::commands::{CommandId, CommandKind, Deploy};
+    let (inviter, joiner) = (owner(), writer());
+    let sign = |inviter: &Keypair| {
+        JoinRequest::sign(
+            &joiner,
+            &joiner.onion(),
+            &inviter.peer_id(),
+            [5; 16],
+            "attic",
+            TrustLevel::Trusted,
+            Wall::from_ms(TIME_MS),
+        )
+    };
+    let request = |why, request: &JoinRequest, to: &Keypair, by: &Keypair| {
+        let given = json!({ "hex": hex(request.encode()), "inviter": hex(to.peer_id().0), "joiner": hex(by.peer_id().0) });
+        case("E38", "signed join request", why, given)
+    };
+    let mut raised = sign(&inviter);
+    raised.level = TrustLevel::Observer;
+    let deploy = Deploy::new("web", "1.2", "https://market.example").unwrap();
+    let kind = CommandKind::Deploy(deploy);
+    let command = SignedCommand::sign(&inviter, joiner.peer_id(), CommandId([7; 16]), 1_800_086_400, kind);
+    let given = |sender: &Keypair, addressee: &Keypair| json!({ "hex": hex(command.encode()), "sender": hex(sender.peer_id().0), "addressee": hex(addressee.peer_id().0) });
+    let notice = RevocationNotice::sign(&inviter, joiner.peer_id(), 1_800_000_000);
+    let mut other = notice.clone();
+    other.time_s += 1;
+    let hash = hex(&blake3::hash(&notice.encode()).as_bytes()[..8]);
+    vec![
+        request("to another inviter", &sign(&inviter), &joiner, &joiner),
+        request("of another joiner", &sign(&inviter), &inviter, &inviter),
+        request("another level than was signed", &raised, &inviter, &joiner),
+        case("C2", "signed command", "to another addressee", given(&inviter, &inviter)),
+        case("C2", "signed command", "of another sender", given(&joiner, &joiner)),
+        case("C4", "signed notice", "another time than was signed", json!({ "hex": hex(other.encode()) })),
+        case(
+            "C5",
+            "confirmation of a notice",
+            "the hash of the notice, not of what is signed",
+            json!({ "hex": hex(notice.encode()), "hash": hash }),
+        ),
+        case(
+            "C6",
+            "notice as text",
+            "another prefix",
+            json!({ "text": notice.to_text().replace("tombolo-revoke1:", "tombolo-revoke2:") }),
+        ),
+        case(
+            "C6",
+            "notice as text",
+            "a character too few",
+            json!({ "text": notice.to_text()[..notice.to_text().len() - 1] }),
+        ),
+    ]
+}
+
+fn alarms() -> Vec<Json> {
+    let node = || Value::Bytes(vec![7; 16]);
+    let of = |why, items: Vec<Value>| {
+        let document = Value::map([("alarms", list([list(items)]))]);
+        case("A1", "alarm", why, json!({ "hex": hex(to_cbor(&document)) }))
+    };
+    let full =
+        |kind: u64, node: Value, name: &str| vec![n(kind), node, text(name), n(4), n(100), Value::Null, n(5)];
+    let id = |why, hash: String| {
+        case(
+            "A2",
+            "alarm id",
+            why,
+            json!({ "kind": 1, "node": hex([7; 16]), "episode": 4, "app": "", "id": hash }),
+        )
+    };
+    let little = 4_u64.to_le_bytes();
+    vec![
+        of("kind 8", full(8, node(), "hut")),
+        of("a node of 15 bytes", full(1, Value::Bytes(vec![7; 15]), "hut")),
+        of("six items", full(1, node(), "hut").into_iter().take(6).collect()),
+        of("a name of 33 bytes", full(1, node(), &"x".repeat(33))),
+        id("the episode little-endian", derived("tombolo 1 alarm", &[&[1], &[7; 16], &little], 8)),
+    ]
+}
+
+fn ends() -> Vec<Json> {
+    let of = |why, ends: Value| {
+        let value = Value::map([("salt", Value::Bytes(vec![6; 16])), ("members", list([])), ("ends", ends)]);
+        case("E30", "ends of an audience", why, json!({ "hex": hex(to_cbor(&value)) }))
+    };
+    vec![
+        of("a hash of 7 bytes", list([list([Value::Bytes(vec![7; 7]), n(4), n(3)])])),
+        of("two items", list([list([Value::Bytes(vec![7; 8]), n(4)])])),
+    ]
+}
+
+fn on_air() -> Vec<Json> {
+    let (state, _) = snapshot(7, TIME_MS, 12.5);
+    let honest = encode_air(&state, false);
+    let Ok(Value::Array(mut items)) = from_cbor(&honest, &Limits::default()) else { panic!() };
+    items[3] = n(8);
+    vec![case(
+        "E32",
+        "whole on air",
+        "another sequence than was signed",
+        json!({ "hex": hex(to_cbor(&list(items))) }),
+    )]
+}
+
+// ---- links and radios --------------------------------------------------------------------------------
+
+fn links() -> Vec<Json> {
+    let key = [1; 32];
+    let spki =
+        |prefix: &str, key: &[u8]| [HEXLOWER.decode(prefix.as_bytes()).unwrap(), key.to_vec()].concat();
+    let certificate = |why, bytes: Vec<u8>| case("L1", "certificate", why, json!({ "hex": hex(bytes) }));
+    let salt = [0, 1, 2, 3, 4, 5, 6, 7];
+    let hint = SaltedHint::new(&PeerId(key), salt).text();
+    let hints = |why, key: [u8; 32], text: String| {
+        case("L4", "mDNS hint", why, json!({ "key": hex(key), "hint": text }))
+    };
+    vec![
+        certificate("of an X25519 key", spki("302a300506032b656e032100", &key)),
+        certificate("a key of 31 bytes", spki("302a300506032b6570032100", &key[1..])),
+        certificate("a byte behind the key", spki("302a300506032b6570032100", &[&key[..], &[0]].concat())),
+        hints("of another key", [2; 32], hint.clone()),
+        hints("under another salt", key, format!("ff{}", &hint[2..])),
+    ]
+}
+
+fn audience_key() -> AudienceKey {
+    AudienceKey { epoch: 7, key: std::array::from_fn(|at| at as u8) }
+}
+
+fn identity(seed: u8) -> Identity {
+    Identity::from_seed(&[seed; 32])
+}
+
+/// `frames.json` as it is written down.
+fn written() -> Json {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors/frames.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+/// The vector of `frames.json` that has this field.
+fn having(field: &str) -> Json {
+    written()["vectors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|vector| vector.get(field).is_some())
+        .unwrap()
+        .clone()
+}
+
+fn unhex(json: &Json) -> Vec<u8> {
+    HEXLOWER.decode(json.as_str().unwrap().as_bytes()).unwrap()
+}
+
+fn fixed<const N: usize>(json: &Json) -> [u8; N] {
+    unhex(json).try_into().unwrap()
+}
+
+fn flip(json: &Json, at: usize) -> String {
+    let mut bytes = unhex(json);
+    let at = if at < bytes.len() { at } else { bytes.len() - 1 };
+    bytes[at] ^= 1;
+    hex(bytes)
+}
+
+fn frames() -> Vec<Json> {
+    let sealed = written()["vectors"][3].clone();
+    let (key, counter) = (sealed["frame_key"].clone(), sealed["counter"].as_u64().unwrap());
+    let frame = |why, hex: String, counter: u64| {
+        case("R6", "frame", why, json!({ "frame_key": key, "counter": counter, "hex": hex }))
+    };
+    let honest = sealed["frame"].as_str().unwrap().to_owned();
+    let clear = |why, hex: &str| case("R8", "clear frame", why, json!({ "hex": hex }));
+    let (audience, sender) = (audience_key(), identity(2).peer_id());
+    let names = |why, alias: Alias, hint: Hint| {
+        let given = json!({ "key": hex(audience.key), "epoch": 7, "sender": hex(sender.0), "alias": hex(alias.0), "hint": hex([hint.0]) });
+        case("R5", "alias and hint", why, given)
+    };
+    let older = AudienceKey { epoch: 6, ..audience.clone() };
+    let counters = |why, before: &[u32], counter: u32| {
+        case("R7", "counter", why, json!({ "announced": 1_000, "before": before, "counter": counter }))
+    };
+    vec![
+        names("of the epoch before", older.alias(), audience.hint(&sender)),
+        names("of another sender", audience.alias(), audience.hint(&identity(1).peer_id())),
+        frame("a bit of the header changed", flip(&sealed["frame"], 0), counter),
+        frame("a bit of the payload changed", flip(&sealed["frame"], 7), counter),
+        frame("a bit of the tag changed", flip(&sealed["frame"], 1_000), counter),
+        frame("a counter 65,536 ahead", honest.clone(), counter + 65_536),
+        frame("cut short by a byte", honest[..honest.len() - 2].to_owned(), counter),
+        counters("taken before", &[1_000], 1_000),
+        counters("beyond the zone, 128 below the highest", &[50_000], 49_872),
+        counters("more than 2^15 - 1 above the expected", &[50_000], 82_769),
+        clear("a filling of more than 15 bytes in all", "950000ee12347469646500000000000000"),
+        clear("a filling that is not zero", "920000ee123474690001"),
+        clear("five bytes", "900000ee12"),
+    ]
+}
+
+fn keys() -> Vec<Json> {
+    let sealed = having("sealed");
+    let seal = |why, bytes: String, owner: u8, epoch: u32, reader: u8| {
+        let given = json!({ "sealed": bytes, "owner": hex(identity(owner).peer_id().0), "epoch": epoch, "reader_seed": hex([reader; 32]) });
+        case("R10", "sealed key", why, given)
+    };
+    let honest = || sealed["sealed"].as_str().unwrap().to_owned();
+    let pair = having("there");
+    let tag = |why, seed: u8, speaker: u8, bytes: &str| {
+        let given = json!({ "seed": hex([seed; 32]), "speaker": hex(identity(speaker).peer_id().0), "bytes": hex(bytes), "tag": pair["tag"] });
+        case("R11", "pair tag", why, given)
+    };
+    let opened = having("parts");
+    let announcement = |why, frames: Vec<Json>, sender: u8| {
+        let given = json!({ "frames": frames, "sender": hex(identity(sender).peer_id().0) });
+        case("R9", "announcement", why, given)
+    };
+    let parts = opened["parts"].as_array().unwrap();
+    let channel = having("name");
+    vec![
+        announcement("of another sender", vec![opened["frame"].clone()], 1),
+        announcement("a bit of the salt changed", vec![json!(flip(&opened["frame"], 9))], 2),
+        announcement("a bit of the signature changed", vec![json!(flip(&opened["frame"], 80))], 2),
+        announcement("a part less", vec![parts[0].clone()], 2),
+        announcement("a part that was changed", vec![parts[0].clone(), json!(flip(&parts[1], 20))], 2),
+        seal("for other readers", honest(), 1, 7, 1),
+        seal("of another owner", honest(), 2, 7, 2),
+        seal("of another epoch", honest(), 1, 8, 2),
+        seal("cut within a slot", honest()[..honest().len() - 2].to_owned(), 1, 7, 2),
+        tag("of other bytes", 2, 1, "ebb!"),
+        tag("for another listener", 3, 1, "tide"),
+        case(
+            "R12",
+            "channel of two",
+            "the key from one to the other in its place",
+            json!({ "seed": hex([1; 32]), "other": hex(identity(2).peer_id().0), "key": pair["there"] }),
+        ),
+        case(
+            "R12",
+            "channel of two",
+            "of another pair",
+            json!({ "seed": hex([1; 32]), "other": hex(identity(3).peer_id().0), "key": channel["key"] }),
+        ),
+    ]
+}
+
+fn handshakes() -> Vec<Json> {
+    let join = having("frames_1");
+    let of = |requirement, why, inviter: u8, token: [u8; 32], frames: Vec<Json>| {
+        let given = json!({ "inviter_seed": hex([inviter; 32]), "token_hash": hex(token), "frames": frames });
+        case(requirement, "join", why, given)
+    };
+    let frames = join["frames_1"].as_array().unwrap().clone();
+    let (first, rest) = frames.split_first().unwrap();
+    let changed = |at| [&[json!(flip(first, at))], rest].concat();
+    let mut other = [0x77; 32];
+    other[31] = 0;
+    vec![
+        of("R13", "another token with the same first bytes", 1, other, frames.clone()),
+        of("R13", "to another inviter", 3, [0x77; 32], frames.clone()),
+        of("R14", "a part less", 1, [0x77; 32], rest.to_vec()),
+        of("R14", "a part that was changed", 1, [0x77; 32], changed(20)),
+        of("R14", "another check", 1, [0x77; 32], changed(6)),
+    ]
+}
+
+fn fragments() -> Vec<Json> {
+    const SENT: [&str; 4] = [
+        "bc80020090017468652073616e6420686f6c",
+        "bc8002016473207768656e20746865207469",
+        "bc8002026465206973206f75743fa54fda00",
+        "bc80020380d267f2ec52e8b2ac9704c254e2",
+    ];
+    let one = |why, hex: &str| case("R1", "fragment", why, json!({ "hex": hex }));
+    let long = |requirement, why, fragments: [String; 3]| {
+        case(requirement, "long message", why, json!({ "fragments": fragments }))
+    };
+    let sent = |at: usize| SENT[at].to_owned();
+    let changed = |at: usize| flip(&json!(SENT[at]), 10);
+    vec![
+        one("three bytes", "bc8002"),
+        one("a bit set that is drawn as 0", "bc80420090017468652073616e6420686f6c"),
+        one("an index beyond data and parity", "bc8002c390017468652073616e6420686f6c"),
+        one("a shard of an odd length", "bc80020090017468652073616e6420686f"),
+        one("the long header for a count that the short one can write", "1496800500009018000000000000"),
+        one("a block that its layout does not have", "1496804640009018000000000000"),
+        long("R2", "a fragment was changed: its print differs", [sent(0), changed(1), sent(2)]),
+        long("R2", "a kind below 5", [sent(0).replacen("bc8002009001", "bc8002004001", 1), sent(1), sent(2)]),
+        long("R2", "a filling that is not zero", [sent(0), sent(1), flip(&json!(SENT[2]), 1_000)]),
+        long("R3", "parity was changed", [sent(0), sent(1), changed(3)]),
+        long(
+            "R3",
+            "parity in place of the one behind it",
+            [sent(0), sent(1), sent(3).replacen("bc800203", "bc800204", 1)],
+        ),
+        case("R4", "NACK", "a block that the message does not have", json!({ "hex": "aabc804105" })),
+        case("R4", "NACK", "a fragment that the block does not have", json!({ "hex": "aabc804008" })),
+        case("R4", "NACK", "more fragments than the block has", json!({ "hex": "aabc800004" })),
+        case("R4", "NACK", "two bytes", json!({ "hex": "aabc" })),
+    ]
+}
+
+fn carriers() -> Vec<Json> {
+    let kiss = |why, hex: &str| case("R15", "KISS", why, json!({ "hex": hex }));
+    let ax25 = |why, hex: &str| case("R16", "AX.25", why, json!({ "hex": hex }));
+    vec![
+        kiss("a broken escape", "c0009558dbc0"),
+        kiss("another command", "c0069558c0"),
+        kiss("no end", "c0009558"),
+        ax25("to another destination", "86a240404040e09c60868298986303f095"),
+        ax25("another protocol", "a89e9a849e98e09c60868298986303cf95"),
+        ax25("cut within an address", "a89e9a849e98e09c6086"),
+    ]
+}
+
+// ---- the readers -------------------------------------------------------------------------------------
+
+fn opens(json: &Json) -> bool {
+    decode_whole(&unhex(json)).is_ok_and(|envelope| envelope.open().is_ok())
+}
+
+fn holds_on_base(compact: &Json, base: &Json) -> bool {
+    let base = decode_whole(&unhex(base)).unwrap().open().unwrap();
+    let head = base.head();
+    let Ok(envelope) = decode_compact(&unhex(compact)) else { return false };
+    let on = Base {
+        layer: &head.layer,
+        sequence: head.sequence,
+        time: head.time,
+        audience_sequence: head.audience_sequence,
+    };
+    let Some((sequence, time)) = envelope.sequence_on(&on).zip(envelope.time_on(&on)) else { return false };
+    let Content::Snapshot(value) = &base.content else { return false };
+    let context = Context {
+        base_sequence: head.sequence.get(),
+        sequence: sequence.get(),
+        base_time_ms: head.time.ms(),
+        time_ms: time.ms(),
+    };
+    let Ok(delta) = tombolo_delta::decode(value, &envelope.delta, &context) else { return false };
+    let Ok(target) = tombolo_delta::apply(value, &delta, &context) else { return false };
+    let root: Root = Content::snapshot(target).unwrap().root();
+    let claimed = envelope.head_on(&on, Kind::Snapshot, root);
+    envelope.base.fits(&head.root.0)
+        && claimed.is_some_and(|head| SignedHead { head, signature: envelope.signature }.verify())
+}
+
+fn hash_is_right(case: &Json) -> bool {
+    match case["what"].as_str().unwrap() {
+        "layer hash" => {
+            let document = DocumentId {
+                owner: PeerId(fixed(&case["owner"])),
+                name: DocumentName::new("notes").unwrap(),
+            };
+            let id = LayerId { document, author: PeerId(fixed(&case["author"])) };
+            hex(id.hash().0) == case["hash"]
+        }
+        "member hash" => {
+            let audience = Audience::new(
+                fixed(&case["salt"]),
+                [(PeerId(fixed(&case["identity"])), TrustLevel::Trusted)],
+            );
+            let value = audience.to_value();
+            let first = value
+                .get("members")
+                .and_then(|members| members.as_array()?.first()?.as_array()?.first()?.as_bytes());
+            hex(first.unwrap()) == case["hash"]
+        }
+        "fingerprint" => {
+            let mut frontier = Frontier::default();
+            for state in case["states"].as_array().unwrap() {
+                let sequence = Sequence::new(state[1].as_u64().unwrap()).unwrap();
+                frontier.set(
+                    LayerHash(fixed(&state[0])),
+                    Some(State { sequence, root_prefix: fixed(&state[2]) }),
+                );
+            }
+            format!("{:016x}", frontier.fingerprint()) == case["fingerprint"]
+        }
+        "token hash" => hex(token_hash(&fixed(&case["token"]))) == case["hash"],
+        "confirmation of a notice" => {
+            hex(RevocationNotice::decode(&unhex(&case["hex"])).unwrap().hash().0) == case["hash"]
+        }
+        "alarm id" => {
+            let subject = AlarmSubject {
+                kind: WatchKind::Silent,
+                node: NodePrefix(fixed(&case["node"])),
+                app: String::new(),
+            };
+            subject.id(case["episode"].as_u64().unwrap()).to_string() == case["id"]
+        }
+        other => panic!("no reader for {other}"),
+    }
+}
+
+fn radio_is_right(case: &Json) -> bool {
+    let bytes = || unhex(&case["hex"]);
+    match case["what"].as_str().unwrap() {
+        "alias and hint" => {
+            let key = AudienceKey { epoch: case["epoch"].as_u64().unwrap() as u32, key: fixed(&case["key"]) };
+            let sender = PeerId(fixed(&case["sender"]));
+            hex(key.alias().0) == case["alias"] && hex([key.hint(&sender).0]) == case["hint"]
+        }
+        "frame" => {
+            // The one frame of `frames.json`: its key is derived, and cannot be made of bytes.
+            let boot =
+                BootEpoch { number: 0x0102_0345, salt: [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88] };
+            let key: FrameKey = audience_key().frame_key(Mode::Encrypted, &identity(2).peer_id(), &boot);
+            assert_eq!(hex(key.as_bytes()), case["frame_key"]);
+            let counter = u32::try_from(case["counter"].as_u64().unwrap()).unwrap();
+            open(&key, &bytes(), counter).is_some()
+        }
+        "clear frame" => read_clear(&bytes()).is_some(),
+        "counter" => {
+            let mut track = Track::default();
+            track.heard_signed(1_000);
+            let number = |json: &Json| u32::try_from(json.as_u64().unwrap()).unwrap();
+            for before in case["before"].as_array().unwrap() {
+                track.take(number(before));
+            }
+            let counter = number(&case["counter"]);
+            let found = track.candidates((counter & 0xffff) as u16).find(|(found, _)| *found == counter);
+            matches!(found, Some((_, Ok(()))))
+        }
+        "announcement" => {
+            let mut parts = EpochAnnouncements::default();
+            let frames = case["frames"].as_array().unwrap().iter();
+            frames.filter_map(|frame| parts.decode(&unhex(frame))).any(|opened| {
+                matches!(opened, OpenFrame::Announcement(_, one) if one.is_by(&PeerId(fixed(&case["sender"]))))
+            })
+        }
+        "sealed key" => {
+            let reader = Identity::from_seed(&fixed(&case["reader_seed"]));
+            let (owner, epoch) = (PeerId(fixed(&case["owner"])), case["epoch"].as_u64().unwrap() as u32);
+            SealedKeys::from_bytes(&unhex(&case["sealed"]))
+                .is_ok_and(|sealed| open_sealed(&reader, &owner, epoch, &sealed).is_some())
+        }
+        "pair tag" => {
+            let (us, speaker) = (Identity::from_seed(&fixed(&case["seed"])), PeerId(fixed(&case["speaker"])));
+            let key = PairKey::receiving(&us, &speaker).unwrap();
+            pair_tag_holds(&key, &unhex(&case["bytes"]), &fixed(&case["tag"]))
+        }
+        "channel of two" => {
+            let us = Identity::from_seed(&fixed(&case["seed"]));
+            let channel =
+                tombolo_mesh::frame::keys::pair::PairChannel::new(&us, &PeerId(fixed(&case["other"])))
+                    .unwrap();
+            hex(channel.key.key) == case["key"]
+        }
+        "join" => {
+            let mut responder = Responder::new(Identity::from_seed(&fixed(&case["inviter_seed"])));
+            responder.set_invites(BTreeSet::from([fixed(&case["token_hash"])]));
+            let frames = case["frames"].as_array().unwrap().iter();
+            let heard = frames.map(|frame| responder.receive(&unhex(frame)));
+            heard.collect::<Vec<_>>().iter().any(|event| matches!(event, Ok(HandshakeEvent::Request(_))))
+        }
+        "fragment" => assembled(&[case["hex"].clone()]).is_some(),
+        "long message" => assembled(case["fragments"].as_array().unwrap()) == Some(true),
+        "NACK" => {
+            let mut sender = super::links::sender_of_the_vector();
+            sender.nack(Mono::ZERO, PeerId([1; 32]), PeerId([2; 32]), &bytes()).is_ok()
+        }
+        "KISS" => super::links::kiss_frames(&bytes()) > 0,
+        "AX.25" => UiFrame::decode(&bytes()).is_some_and(|frame| frame.destination == DESTINATION),
+        other => panic!("no reader for {other}"),
+    }
+}
+
+/// `None` where a fragment is refused; whether they are a whole message.
+fn assembled(fragments: &[Json]) -> Option<bool> {
+    let mut assembler = Assembler::new(MemoryLimits::default());
+    let source = Source { channel: PeerId([1; 32]), sender: PeerId([0xaa; 32]) };
+    let mut whole = false;
+    for fragment in fragments {
+        whole |= matches!(assembler.receive(Mono::ZERO, source, &unhex(fragment)).ok()?, Progress::Whole(_));
+    }
+    Some(whole)
+}
+
+fn is_refused(case: &Json) -> bool {
+    let bytes = || unhex(&case["hex"]);
+    let value = || from_cbor(&bytes(), &Limits::default()).unwrap();
+    let peer = |name: &str| PeerId(fixed(&case[name]));
+    let is_right = match case["what"].as_str().unwrap() {
+        "whole envelope" => opens(&case["hex"]),
+        "compact envelope" => holds_on_base(&case["hex"], &case["base"]),
+        "map delta" => decode_changes(&bytes(), Wall::from_ms(TIME_MS)).is_ok(),
+        "signed join request" => {
+            JoinRequest::decode(&bytes()).unwrap().verify(&peer("inviter"), &peer("joiner"))
+        }
+        "signed command" => SignedCommand::decode(&bytes())
+            .unwrap()
+            .verify(CommandParties { sender: peer("sender"), addressee: peer("addressee") }),
+        "signed notice" => RevocationNotice::decode(&bytes()).unwrap().verify(),
+        "notice as text" => RevocationNotice::from_text(case["text"].as_str().unwrap()).is_ok(),
+        "alarm" => !AlarmsDocument::from_value(&value()).reports.is_empty(),
+        "ends of an audience" => {
+            let read = Audience::from_value(&value()).map(|audience| audience.to_value());
+            read.is_ok_and(|read| read.get("ends").is_some())
+        }
+        "whole on air" => {
+            decode_air(owner().peer_id(), &bytes()).is_ok_and(|envelope| envelope.open().is_ok())
+        }
+        "certificate" => tombolo_transports::tls::key_of(&bytes().into()).is_some(),
+        "mDNS hint" => {
+            let salt = HEXLOWER.decode(&case["hint"].as_str().unwrap().as_bytes()[..16]).unwrap();
+            SaltedHint::new(&peer("key"), salt.try_into().unwrap()).text() == case["hint"]
+        }
+        "layer hash"
+        | "member hash"
+        | "fingerprint"
+        | "token hash"
+        | "confirmation of a notice"
+        | "alarm id" => hash_is_right(case),
+        _ => radio_is_right(case),
+    };
+    !is_right
+}
+
+#[test]
+fn what_does_not_hold_is_refused() {
+    let cases = [
+        signatures(),
+        entries(),
+        compact(),
+        map_deltas(),
+        hashes(),
+        parties(),
+        alarms(),
+        ends(),
+        on_air(),
+        links(),
+        frames(),
+        keys(),
+        handshakes(),
+        fragments(),
+        carriers(),
+    ]
+    .concat();
+    for case in &cases {
+        assert!(is_refused(case), "{case}");
+    }
+    check("rules.json", &json!({ "refused": cases }));
+}
