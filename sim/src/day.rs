@@ -273,6 +273,7 @@ impl<A> Day<A> {
 
     /// The report of the run.
     pub(crate) fn close(mut self) -> RunReport {
+        self.simulation.consult_oracle_about_all();
         self.report.machines = self.simulation.seats().len() as u64;
         self.report.faults = self.simulation.faults.clone();
         self.report.carry(self.simulation.traffic());

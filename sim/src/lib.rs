@@ -15,7 +15,7 @@
 //! | [`transcript`] | what goes into nodes of a field and comes out, as JSON lines; driving nodes by them |
 //! | [`faults`] | rates, clocks, damage; the count of what was injected |
 //! | [`checker`] | what must hold at the end: one content everywhere, nothing acknowledged lost |
-//! | `oracle.rs` | a naive model that keeps everything and merges from scratch, compared with every node at every change |
+//! | `oracle/` | a naive model that keeps everything and merges from scratch, compared with every node at every change |
 //! | [`swarm`] | a federation on a LAN and its day, drawn from a seed |
 //! | [`chaos`] | a federation with radios, cables, both, and its day |
 //! | `day.rs` | what the two share: trust, writes and their checks, the schedule |

@@ -168,6 +168,7 @@ impl Simulation {
             self.crash(seat);
         }
         self.record("restore", seat, &[]);
+        self.set_back_by_oracle(seat);
         self.machine_mut(seat).store = copy_of(backup);
     }
 
@@ -186,6 +187,7 @@ impl Simulation {
             Err(error) => self.wrong(format!("{seat:?} does not open its own store: {error}")),
         }
         self.drain(seat, usize::MAX);
+        self.started_by_oracle(seat);
         self.switch_on_all(seat);
     }
 

@@ -71,7 +71,8 @@ impl AsMut<Simulation> for Swarm {
 pub fn run(seed: u64, plan: &SwarmPlan) -> RunReport {
     let mut rng = Rng::new(seed);
     let rates = Rates::draw(&mut rng);
-    let simulation = Simulation::new(rng.bits(), rates);
+    let mut simulation = Simulation::new(rng.bits(), rates);
+    simulation.watch_by_oracle();
     let day = Day::new(simulation, rng);
     let mut swarm =
         Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed: Mono::ZERO };

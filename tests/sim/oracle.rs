@@ -1,6 +1,7 @@
 //! Who wins, by the design and not by the code: stories with an expectation, watched by a naive model that keeps every
 //! state for ever. Three faults, planted in turn, show that both find what all nodes get wrong alike.
 
+use crate::seeds;
 use crate::world::{HOUR, MINUTE, World};
 use tombolo::layer::KeyPath;
 use tombolo::merge::{PlantedFault, plant};
@@ -8,6 +9,7 @@ use tombolo::node::Write;
 use tombolo_sim::Seat;
 use tombolo_sim::checker::DocumentRef;
 use tombolo_sim::faults::WallClock;
+use tombolo_sim::swarm::{SwarmPlan, run};
 
 /// What a story shows: where a node reads another value than the design has, and what the model found.
 #[derive(Debug, Default)]
@@ -153,5 +155,30 @@ fn each_planted_fault_is_found_by_the_model_and_by_a_story() {
         plant(None);
         assert!(outcomes.iter().any(|outcome| !outcome.by_model.is_empty()), "the model misses {fault:?}");
         assert!(outcomes.iter().any(|outcome| !outcome.unexpected.is_empty()), "no story shows {fault:?}");
+    }
+}
+
+const FAULTS: [PlantedFault; 3] =
+    [PlantedFault::TombstoneDroppedEarly, PlantedFault::CounterIgnored, PlantedFault::TieBreakReversed];
+
+/// What the model finds in a seed of the swarm whose nodes have a fault.
+fn found_by_model(fault: PlantedFault, seed: u64, plan: &SwarmPlan) -> Vec<String> {
+    plant(Some(fault));
+    let report = seeds::run_caught(|seed| run(seed, plan), seed);
+    plant(None);
+    report.wrongs.into_iter().filter(|wrong| wrong.contains("by the model")).collect()
+}
+
+/// Not a test of its own: with `TOMBOLO_PLANT=1` it prints, for the seeds that are asked for, which faults the model finds.
+#[test]
+fn replay_planted() {
+    if std::env::var("TOMBOLO_PLANT").is_err() {
+        return;
+    }
+    for seed in seeds::wanted(40) {
+        for fault in FAULTS {
+            let found = found_by_model(fault, seed, &SwarmPlan::default());
+            println!("seed {seed}: {fault:?} {}: {:?}", found.len(), found.first());
+        }
     }
 }

@@ -10,7 +10,7 @@ use tombolo_sim::report::RunReport;
 pub(crate) type RunSeed = fn(u64) -> RunReport;
 
 /// Runs a seed; a panic anywhere is one more thing that must not happen.
-pub(crate) fn run_caught(run: RunSeed, seed: u64) -> RunReport {
+pub(crate) fn run_caught(run: impl Fn(u64) -> RunReport, seed: u64) -> RunReport {
     catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));

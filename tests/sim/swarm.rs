@@ -19,8 +19,8 @@ fn one(seed: u64) -> RunReport {
 /// The seeds are run in so many tests.
 const SHARDS: u64 = 10;
 
-/// Documents are byte-identical, no acknowledged write is lost, no write without the right to it takes effect,
-/// and nothing panics: after a day of loss, duplication, reordering, corruption,
+/// Documents are byte-identical, no acknowledged write is lost, no write without the right to it takes effect, a naive model of
+/// the merge agrees with every node at every change, and nothing panics: after a day of loss, duplication, reordering, corruption,
 /// partitions, crashes and wrong clocks.
 fn every_seed_ends_in_step(which: u64) {
     let seeds = seeds::shard(seeds::wanted(40), which, SHARDS);
