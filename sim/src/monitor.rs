@@ -33,8 +33,8 @@ pub struct Monitor {
     used: BTreeMap<NonceUse, [u8; 32]>,
     /// First bytes of the signatures of what must not be heard in clear.
     secrets: BTreeSet<[u8; MARK_BYTES]>,
-    /// When frames of which kind were handed out.
-    sent: Vec<(Mono, u8)>,
+    /// When frames of which kind were handed out, and by which radio.
+    sent: Vec<(Mono, LinkId, u8)>,
     wrongs: Vec<String>,
 }
 
@@ -46,7 +46,7 @@ impl Monitor {
     /// Checks a frame that a node sends.
     pub(super) fn sent(&mut self, time: Mono, link: LinkId, epoch: Option<BootEpoch>, frame: &[u8]) {
         let kind = frame.first().map_or(u8::MAX, |first| Kind::of(*first).number());
-        self.sent.push((time, kind));
+        self.sent.push((time, link, kind));
         match self.radios.get(&link).map(|radio| radio.mode) {
             Some(Mode::Encrypted) => self.look_at_nonce(time, link, epoch, frame),
             Some(Mode::SignedClear) => self.look_for_secrets(time, link, frame),
@@ -107,19 +107,23 @@ impl Monitor {
         self.sent.len() as u64
     }
 
-    /// How many frames with content went out since then: parts, updates, whole layers, unsigned states.
-    pub fn content_since(&self, time: Mono) -> usize {
-        self.since(time).filter(|kind| matches!(kind, 1 | 5 | 6 | 9)).count()
+    /// How many frames with content went out since then, by radio and kind: parts, updates, whole layers, unsigned states.
+    pub fn content_since(&self, time: Mono) -> BTreeMap<(LinkId, u8), usize> {
+        let mut frames = BTreeMap::new();
+        for sent in self.since(time).filter(|(_, kind)| matches!(kind, 1 | 5 | 6 | 9)) {
+            *frames.entry(sent).or_default() += 1;
+        }
+        frames
     }
 
     /// How many frontiers went out since then.
     pub fn frontiers_since(&self, time: Mono) -> usize {
-        self.since(time).filter(|kind| *kind == 8).count()
+        self.since(time).filter(|(_, kind)| *kind == 8).count()
     }
 
-    fn since(&self, time: Mono) -> impl Iterator<Item = u8> {
-        let first = self.sent.partition_point(|(at, _)| *at < time);
-        self.sent.iter().skip(first).map(|(_, kind)| *kind)
+    fn since(&self, time: Mono) -> impl Iterator<Item = (LinkId, u8)> {
+        let first = self.sent.partition_point(|(at, ..)| *at < time);
+        self.sent.iter().skip(first).map(|(_, link, kind)| (*link, *kind))
     }
 
     /// What was wrong on air, airtime included.

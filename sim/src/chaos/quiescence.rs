@@ -302,9 +302,20 @@ impl Chaos {
             self.day.simulation.run_for(pause);
         }
         self.day.simulation.run_for(HOUR);
-        match self.day.simulation.monitor().content_since(began) {
-            0 => Ok(()),
-            frames => Err(format!("{frames} frames with content went on air though all are on one cable")),
+        let frames = self.day.simulation.monitor().content_since(began);
+        match frames.is_empty() {
+            true => Ok(()),
+            false => {
+                let seats = self.day.simulation.seats().into_iter();
+                let radios: Vec<_> = seats
+                    .map(|seat| (seat, self.day.simulation.radios(seat).into_iter().map(|(link, ..)| link)))
+                    .map(|(seat, links)| (seat, links.collect::<Vec<_>>()))
+                    .collect();
+                Err(format!(
+                    "frames with content went on air though all are on one cable, by radio and kind {frames:?}; {radios:?}; {}",
+                    self.describe_holdings()
+                ))
+            }
         }
     }
 

@@ -68,13 +68,13 @@ impl<'a> Merged<'a> {
     }
 
     /// The value that shows under a key; none of it where it cannot be known.
-    pub(super) fn shown(&self, key: &KeyPath) -> Shown<'a> {
+    pub(super) fn shown(&self, key: &KeyPath) -> VisibleValue<'a> {
         let is_related = |other: &KeyPath| other == key || is_above(other, key) || is_above(key, other);
         if self.open.iter().any(|other| is_related(other)) {
-            return Shown::Open;
+            return VisibleValue::Open;
         }
-        let Some((author, entry)) = self.winner(key) else { return Shown::Known(None) };
-        let Some(value) = entry.value.as_ref() else { return Shown::Known(None) };
+        let Some((author, entry)) = self.winner(key) else { return VisibleValue::Known(None) };
+        let Some(value) = entry.value.as_ref() else { return VisibleValue::Known(None) };
         // An empty object has room for members: it hides nothing below it, and is not hidden by that.
         let is_greater = |(by, hider): (PeerId, &Entry)| (hider.stamp, by) > (entry.stamp, author);
         let stands = |hider: &Entry| hider.value.as_ref().is_some_and(|value| !is_room(value));
@@ -85,13 +85,13 @@ impl<'a> Merged<'a> {
                 && below
                     .take_while(|(other, _)| is_above(key, other))
                     .any(|(_, hider)| hider.1.value.is_some() && is_greater(*hider));
-        Shown::Known((!is_hidden).then_some(value))
+        VisibleValue::Known((!is_hidden).then_some(value))
     }
 }
 
 /// What a reader sees under a key.
 #[derive(Debug, PartialEq)]
-pub(super) enum Shown<'a> {
+pub(super) enum VisibleValue<'a> {
     /// This value, or none.
     Known(Option<&'a Value>),
     /// An entry at the key, above or below it may wait or not.

@@ -36,8 +36,8 @@ use tombolo_transports::PeerId;
 
 use crate::{Seat, Simulation};
 use drops::AuthorsView;
-use merged::{HeldState, Merged, Shown, is_greater};
-use rights::Rights;
+use merged::{HeldState, Merged, VisibleValue, is_greater};
+use rights::WriterList;
 use signed::{EndedTombstone, SignedLayer, StateName};
 
 /// The states that a machine holds of a document, by author.
@@ -49,7 +49,7 @@ pub(crate) struct Oracle {
     /// The identities of all machines, by DID.
     identities: BTreeMap<String, PeerId>,
     signed: BTreeMap<DocumentId, BTreeMap<PeerId, SignedLayer>>,
-    seats: BTreeMap<Seat, Watched>,
+    seats: BTreeMap<Seat, LastLook>,
     /// Authors whose disk was set back.
     restored: BTreeSet<PeerId>,
     /// A document is reported once.
@@ -59,7 +59,7 @@ pub(crate) struct Oracle {
 
 /// What a machine held when it was last looked at.
 #[derive(Debug, Default)]
-struct Watched {
+struct LastLook {
     heads: BTreeMap<DocumentId, Heads>,
     audiences: BTreeMap<PeerId, StateName>,
     /// Documents that read differently by the node's own account.
@@ -75,7 +75,7 @@ struct Changed {
     now: Heads,
 }
 
-impl Watched {
+impl LastLook {
     /// The map documents that are to be compared, from now on held in these states.
     fn take_changed(&mut self, replica: &Replica) -> Vec<Changed> {
         let is_fresh = std::mem::take(&mut self.is_fresh);
@@ -121,7 +121,7 @@ fn state_name(layer: &Layer) -> StateName {
 }
 
 /// The rights that an owner gives, as a node holds them.
-fn rights_of(replica: &Replica, owner: PeerId) -> Rights {
+fn rights_of(replica: &Replica, owner: PeerId) -> WriterList {
     let mut audiences = replica.layers().called(DocumentName::AUDIENCE).filter(|id| id.owner == owner);
     let audience =
         audiences.next().and_then(|id| replica.layer(&LayerId { document: id.clone(), author: owner }));
@@ -129,7 +129,7 @@ fn rights_of(replica: &Replica, owner: PeerId) -> Rights {
         Content::Snapshot(value) => Some(value),
         Content::Map(_) => None,
     });
-    Rights::of(owner, content)
+    WriterList::of(owner, content)
 }
 
 impl Oracle {
@@ -173,7 +173,7 @@ impl Oracle {
     }
 
     /// The states that are held, with which of them count.
-    fn held(&self, rights: &Rights, id: &DocumentId, heads: &Heads) -> Vec<HeldState<'_>> {
+    fn held(&self, rights: &WriterList, id: &DocumentId, heads: &Heads) -> Vec<HeldState<'_>> {
         let Some(layers) = self.signed.get(id) else { return Vec::new() };
         let held = heads.iter().filter_map(|(author, name)| {
             let state = layers.get(author)?.state(name)?;
@@ -185,7 +185,7 @@ impl Oracle {
     }
 
     /// What an author has dropped from its own layer and may not drop.
-    fn judge_drops(&mut self, me: PeerId, rights: &Rights, changed: &Changed) -> Vec<String> {
+    fn judge_drops(&mut self, me: PeerId, rights: &WriterList, changed: &Changed) -> Vec<String> {
         let Changed { id, before, now } = changed;
         let (Some(old), Some(new)) = (before.get(&me), now.get(&me)) else { return Vec::new() };
         if old == new || self.restored.contains(&me) {
@@ -228,7 +228,7 @@ impl Oracle {
     fn compare(
         &mut self,
         document: &Document,
-        rights: &Rights,
+        rights: &WriterList,
         Changed { id, now, .. }: &Changed,
         reference: Wall,
     ) -> Option<String> {
@@ -287,10 +287,10 @@ fn differs_at(document: &Document, merged: &Merged<'_>, key: &KeyPath) -> Option
         return Some(format!("reads {read:?} at {key}, not {wins:?}"));
     }
     match merged.shown(key) {
-        Shown::Known(shown) if shown != document.shown(key) => {
+        VisibleValue::Known(shown) if shown != document.shown(key) => {
             Some(format!("shows {:?} at {key}, not {shown:?}", document.shown(key)))
         }
-        Shown::Known(_) | Shown::Open => None,
+        VisibleValue::Known(_) | VisibleValue::Open => None,
     }
 }
 

@@ -12,7 +12,7 @@ const WRITER: u64 = 2;
 
 /// The writers of an owner's map documents, and the documents that it has ended.
 #[derive(Debug)]
-pub(super) struct Rights {
+pub(super) struct WriterList {
     owner: PeerId,
     salt: Vec<u8>,
     /// By hash of a writer: from which audience sequence on its layers count.
@@ -21,7 +21,7 @@ pub(super) struct Rights {
     ends: BTreeMap<Vec<u8>, u64>,
 }
 
-impl Rights {
+impl WriterList {
     /// The rights that an audience gives; without one the owner alone writes.
     pub(super) fn of(owner: PeerId, audience: Option<&Value>) -> Self {
         let rows = |field: &str| -> Vec<&[Value]> {
@@ -39,7 +39,7 @@ impl Rights {
             _ => None,
         };
         let salt = audience.and_then(|audience| audience.get("salt")).and_then(Value::as_bytes);
-        Rights {
+        WriterList {
             owner,
             salt: salt.unwrap_or_default().to_vec(),
             writers: rows("members").into_iter().filter_map(writer).collect(),
