@@ -16,13 +16,14 @@ use crate::socket_path::ShortPath;
 
 /// Bytes of an answer; a longer one is an error.
 pub const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Bytes of one line of a streamed answer.
-pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one line of a streamed answer: a whole document may be one.
+pub const LINE_BYTES_MAX: usize = ANSWER_BYTES_MAX;
 /// How long a peer on this machine may take to accept.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a request got no answer.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum UnixError {
     /// No process listens: there is no socket, or a stale one.
     #[error("no process answers at {}", path.display())]
@@ -58,6 +59,8 @@ pub enum UnixError {
 pub struct LineStream {
     body: Incoming,
     buffer: Vec<u8>,
+    /// Bytes of the buffer in which there is no end of a line.
+    searched: usize,
     path: PathBuf,
 }
 
@@ -87,7 +90,10 @@ pub async fn request(
 pub async fn request_lines(socket: &Path, target: &str) -> Result<(StatusCode, LineStream), UnixError> {
     let response = send(socket, Method::GET, target, Vec::new()).await?;
     let status = response.status();
-    Ok((status, LineStream { body: response.into_body(), buffer: Vec::new(), path: socket.to_owned() }))
+    Ok((
+        status,
+        LineStream { body: response.into_body(), buffer: Vec::new(), searched: 0, path: socket.to_owned() },
+    ))
 }
 
 impl LineStream {
@@ -98,11 +104,15 @@ impl LineStream {
     /// [`UnixError`] if the connection breaks or the line is too long.
     pub async fn next(&mut self) -> Result<Option<Vec<u8>>, UnixError> {
         loop {
-            if let Some(end) = self.buffer.iter().position(|byte| *byte == b'\n') {
+            let unsearched = self.buffer.iter().skip(self.searched);
+            if let Some(end) = unsearched.copied().position(|byte| byte == b'\n') {
+                let end = self.searched + end;
+                self.searched = 0;
                 let mut line: Vec<u8> = self.buffer.drain(..=end).collect();
                 line.pop();
                 return Ok(Some(line));
             }
+            self.searched = self.buffer.len();
             if self.buffer.len() > LINE_BYTES_MAX {
                 return Err(UnixError::Answer { path: self.path.clone() });
             }
@@ -110,7 +120,10 @@ impl LineStream {
                 Some(Ok(frame)) => self.buffer.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
                 Some(Err(source)) => return Err(UnixError::Broken { path: self.path.clone(), source }),
                 None if self.buffer.is_empty() => return Ok(None),
-                None => return Ok(Some(std::mem::take(&mut self.buffer))),
+                None => {
+                    self.searched = 0;
+                    return Ok(Some(std::mem::take(&mut self.buffer)));
+                }
             }
         }
     }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tombolo::federation::TrustLevel;
 use tombolo::handle::{Settings, Tombolo};
 use tombolo::node::{Admin, Event, Query, Reply, Write};
+use tombolo::runtime::journal::{EventGap, EventReader};
 use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_transports::Address;
@@ -87,12 +87,12 @@ async fn await_all(node: &Tombolo, all: &[Expected]) {
 }
 
 /// Waits until a document has changed, to a sequence or a later one.
-async fn await_change(events: &mut Receiver<Event>, sequence: u64) {
+async fn await_change(events: &mut EventReader, sequence: u64) {
     loop {
-        match events.recv().await {
+        match events.recv().await.map(|event| event.event.clone()) {
             Ok(Event::Changed(change)) if change.name == DOCUMENT && change.sequence >= sequence => return,
-            Ok(_) | Err(RecvError::Lagged(_)) => {}
-            Err(RecvError::Closed) => panic!("a node has ended"),
+            Ok(_) | Err(EventGap::Missed(_)) => {}
+            Err(EventGap::Ended) => panic!("a node has ended"),
         }
     }
 }
@@ -110,12 +110,12 @@ pub(crate) async fn burst(at: &Path, updates: usize, writers: usize) -> Figures 
     let (seen, mut arrived) = tokio::sync::watch::channel(0);
     let watcher = tokio::spawn(async move {
         loop {
-            match events.recv().await {
+            match events.recv().await.map(|event| event.event.clone()) {
                 Ok(Event::Changed(change)) if change.name == DOCUMENT => {
                     seen.send_modify(|newest| *newest = change.sequence.max(*newest));
                 }
-                Ok(_) | Err(RecvError::Lagged(_)) => {}
-                Err(RecvError::Closed) => return,
+                Ok(_) | Err(EventGap::Missed(_)) => {}
+                Err(EventGap::Ended) => return,
             }
         }
     });

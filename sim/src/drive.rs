@@ -183,6 +183,7 @@ impl Simulation {
             }
             Event::Alarm(_) => self.machine_mut(seat).alarms += 1,
             Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            other => unreachable!("the simulator knows no such event: {other:?}"),
         }
     }
 }

@@ -1,26 +1,46 @@
-//! The accept loop that all servers share: a bounded number of connections, and an orderly end.
+//! The accept loop that all servers share: a bounded number of connections, fair among clients, and an orderly end.
+//!
+//! A connection is *at work* while a whole request of it is answered, else it *waits* for its client. Where all places are taken, the one that
+//! has waited longest is closed for the next client: connections that are half open, that drip, or that do not read their answer keep none out.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+
+use super::slots::ClientId;
 
 /// How long requests in progress may take when the node ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a listener waits after an error: out of file handles, some will come free.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
+/// What a connection gets that has no place.
+const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 114\r\n\r\n\
+{\"error\":{\"code\":\"too_many_connections\",\"message\":\"all connections are at work: close some, or try again later\"}}\n";
 
 /// A socket that listens for connections.
 pub(crate) trait AcceptSocket: Send {
     /// A connection that it accepts.
-    type Stream: Send + 'static;
+    type Stream: ClientStream;
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+/// A connection of a client.
+pub(crate) trait ClientStream: Send + 'static {
+    /// Who opened it.
+    fn client(&self) -> ClientId;
+
+    /// Writes what fits at once; the rest is lost.
+    fn write_at_once(&self, bytes: &[u8]);
 }
 
 impl AcceptSocket for TcpListener {
@@ -31,11 +51,115 @@ impl AcceptSocket for TcpListener {
     }
 }
 
-/// What a server's log calls it, and how many connections it serves at once; a further one waits until one closes.
+impl ClientStream for TcpStream {
+    fn client(&self) -> ClientId {
+        self.peer_addr().as_ref().map(SocketAddr::ip).map_or(ClientId::Unknown, ClientId::Host)
+    }
+
+    fn write_at_once(&self, bytes: &[u8]) {
+        let _ = self.try_write(bytes);
+    }
+}
+
+impl ClientStream for UnixStream {
+    fn client(&self) -> ClientId {
+        let process = self.peer_cred().ok().and_then(|client| client.pid());
+        process.filter(|pid| *pid > 0).map_or(ClientId::Unknown, ClientId::Process)
+    }
+
+    fn write_at_once(&self, bytes: &[u8]) {
+        let _ = self.try_write(bytes);
+    }
+}
+
+/// What a server's log calls it, how many connections it serves at once, and how many of them one client may have.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServingLimits {
     pub(crate) name: &'static str,
     pub(crate) connections_max: usize,
+    pub(crate) per_client_max: usize,
+}
+
+/// One connection, as the accept loop and its server see it; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientConnection {
+    client: ClientId,
+    state: Arc<ConnectionState>,
+}
+
+#[derive(Debug, Default)]
+struct ConnectionState {
+    at_work: AtomicUsize,
+    close: Notify,
+}
+
+impl ClientConnection {
+    fn of(client: ClientId) -> Self {
+        ClientConnection { client, state: Arc::default() }
+    }
+
+    /// Who opened it.
+    pub(crate) fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// A whole request is here and is answered: the connection keeps its place until this is dropped.
+    pub(crate) fn at_work(&self) -> AtWork {
+        self.state.at_work.fetch_add(1, Ordering::Relaxed);
+        AtWork(self.state.clone())
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.state.at_work.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A connection that is at work.
+#[derive(Debug)]
+pub(crate) struct AtWork(Arc<ConnectionState>);
+
+impl Drop for AtWork {
+    fn drop(&mut self) {
+        self.0.at_work.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The connections of a server, in the order in which they came.
+#[derive(Debug, Default)]
+struct Connections {
+    open: BTreeMap<u64, ClientConnection>,
+    last: u64,
+}
+
+impl Connections {
+    /// Takes one more in; closes a waiting one for it where there is no place. `None`: all are at work.
+    fn admit(&mut self, client: ClientId, limits: ServingLimits) -> Option<(u64, ClientConnection)> {
+        let own = self.of(client).count();
+        if own >= limits.per_client_max {
+            self.close_waiting(Some(client))?;
+        } else if self.open.len() >= limits.connections_max {
+            let greediest =
+                self.open.values().map(ClientConnection::client).max_by_key(|it| self.of(*it).count());
+            self.close_waiting(greediest).or_else(|| self.close_waiting(None))?;
+        }
+        self.last += 1;
+        let connection = ClientConnection::of(client);
+        self.open.insert(self.last, connection.clone());
+        Some((self.last, connection))
+    }
+
+    fn of(&self, client: ClientId) -> impl Iterator<Item = (&u64, &ClientConnection)> {
+        self.open.iter().filter(move |(_, open)| open.client == client)
+    }
+
+    /// Closes the oldest connection that waits, of one client or of any.
+    fn close_waiting(&mut self, client: Option<ClientId>) -> Option<()> {
+        let is_meant = |open: &ClientConnection| client.is_none_or(|client| open.client == client);
+        let (number, _) = self.open.iter().find(|(_, open)| is_meant(open) && open.is_waiting())?;
+        let closed = self.open.remove(&number.to_owned())?;
+        closed.state.close.notify_one();
+        Some(())
+    }
 }
 
 /// Serves each connection in a task of its own until `stopped` changes; then those in progress get some time to finish.
@@ -46,26 +170,34 @@ pub(crate) async fn serve_all<L, S, F>(
     serve: S,
 ) where
     L: AcceptSocket,
-    S: Fn(L::Stream) -> F,
+    S: Fn(L::Stream, ClientConnection) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(limits.connections_max));
+    let open = Arc::new(Mutex::new(Connections::default()));
+    let lock = |open: &Arc<Mutex<Connections>>, client| {
+        open.lock().unwrap_or_else(PoisonError::into_inner).admit(client, limits)
+    };
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             _ = stopped.changed() => break,
-            accepted = async {
-                let place = places.clone().acquire_owned().await.expect("the places are never closed");
-                listener.accept().await.map(|stream| (place, stream))
-            } => accepted,
+            accepted = listener.accept() => accepted,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
-            Ok((place, stream)) => {
-                let served = serve(stream);
+            Ok(stream) => {
+                let Some((number, connection)) = lock(&open, stream.client()) else {
+                    stream.write_at_once(NO_PLACE);
+                    continue;
+                };
+                let (open, closed) = (open.clone(), connection.state.clone());
+                let served = serve(stream, connection);
                 connections.spawn(async move {
-                    served.await;
-                    drop(place);
+                    tokio::select! {
+                        () = served => {}
+                        () = closed.close.notified() => {}
+                    }
+                    open.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&number);
                 });
             }
             Err(error) => {
@@ -77,4 +209,54 @@ pub(crate) async fn serve_all<L, S, F>(
     drop(listener);
     let ended = async { while connections.join_next().await.is_some() {} };
     let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: ServingLimits = ServingLimits { name: "test", connections_max: 4, per_client_max: 3 };
+
+    fn numbers(open: &Connections) -> Vec<u64> {
+        open.open.keys().copied().collect()
+    }
+
+    #[test]
+    fn what_waits_gives_way_and_what_works_stays() {
+        let [greedy, other, third] = [1, 2, 3].map(ClientId::Process);
+        let mut open = Connections::default();
+        let work = open.admit(greedy, LIMITS).unwrap().1.at_work();
+        for _ in 0..2 {
+            open.admit(greedy, LIMITS).unwrap();
+        }
+        // Over its share it loses the oldest of its own that waits.
+        open.admit(greedy, LIMITS).unwrap();
+        assert_eq!(numbers(&open), [1, 3, 4]);
+        open.admit(other, LIMITS).unwrap();
+        // All places are taken: the client with the most gives one.
+        open.admit(third, LIMITS).unwrap();
+        assert_eq!(numbers(&open), [1, 4, 5, 6]);
+        drop(work);
+        open.admit(third, LIMITS).unwrap();
+        assert_eq!(numbers(&open), [4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn none_is_closed_at_work() {
+        let mut open = Connections::default();
+        let clients = [1, 1, 1, 2].map(ClientId::Process);
+        let works: Vec<AtWork> =
+            clients.into_iter().map(|it| open.admit(it, LIMITS).unwrap().1.at_work()).collect();
+        assert!(open.admit(clients[0], LIMITS).is_none() && open.admit(ClientId::Unknown, LIMITS).is_none());
+        drop(works);
+        assert!(open.admit(ClientId::Unknown, LIMITS).is_some());
+    }
+
+    #[test]
+    fn the_refusal_is_a_whole_answer() {
+        let text = std::str::from_utf8(NO_PLACE).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains(&format!("content-length: {}", body.len())), "{}", body.len());
+        assert!(serde_json::from_str::<serde_json::Value>(body).is_ok());
+    }
 }

@@ -5,12 +5,13 @@ use std::path::Path;
 use hyper::StatusCode;
 use hyper::body::Bytes;
 
-use super::routes;
+use super::routes::{self, WatchRequest};
 use crate::node::Command;
 use crate::unix_http::{self, LineStream, UnixError};
 
 /// Why a command got no answer of a running node.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ClientError {
     /// The interface has no path for the command: only the node's own process sends it.
     #[error("the local interface has no such request")]
@@ -30,11 +31,11 @@ pub async fn command(socket: &Path, command: &Command) -> Result<(StatusCode, By
     Ok(unix_http::request(socket, method, &target, body).await?)
 }
 
-/// Watches one document or all: the lines of the answer are events.
+/// Watches what is asked for: the lines of the answer are events.
 ///
 /// # Errors
 ///
 /// [`UnixError`] if no node answers or the connection breaks.
-pub async fn watch(socket: &Path, doc: Option<&str>) -> Result<(StatusCode, LineStream), UnixError> {
-    unix_http::request_lines(socket, &routes::write_watch(doc)).await
+pub async fn watch(socket: &Path, request: &WatchRequest) -> Result<(StatusCode, LineStream), UnixError> {
+    unix_http::request_lines(socket, &routes::write_watch(request)).await
 }

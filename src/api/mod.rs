@@ -4,17 +4,25 @@
 //! |---|---|
 //! | [`server`] | serves it for a running node |
 //! | [`routes`] | the paths, read and written in one table |
+//! | [`description`] | the same for programs, as OpenAPI |
 //! | [`client`] | sends commands to a running node |
 //! | [`rpc`] | serves the JSON calls of other nodes ([`crate::rpc`]) |
 //! | `accept` | the accept loop of all servers |
 //! | `health` | whether a peer is well, as one status code |
+//! | [`watch`] | the events of a node, as they happen |
+//! | `slots` | how many places one client may have |
+//! | `body` | reads the body of a request, within time and memory |
 //! | `json` | what is checked of JSON before it is parsed |
 
 pub(crate) mod accept;
+mod body;
 pub mod client;
+pub mod description;
 mod health;
 pub(crate) mod json;
 pub mod routes;
 pub mod rpc;
 pub mod server;
+pub(crate) mod slots;
 mod socket;
+pub mod watch;

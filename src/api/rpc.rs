@@ -19,14 +19,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::{ServingLimits, serve_all};
+use super::accept::{ClientConnection, ServingLimits, serve_all};
 use super::server::error_json;
 use crate::io::{CallReply, IncomingCall};
 use crate::limits::{CALL_BODY_BYTES_MAX, INSTALL_TIMEOUT};
 use crate::rpc::{PATH, proof::HEADER_PREFIX};
 use crate::runtime::NodeClient;
 
-/// Connections at once. A further one waits until one closes.
+/// Connections at once. For a further one the call is given up that has taken longest to arrive.
 pub const CALL_CONNECTIONS_MAX: usize = 64;
 /// Bytes of a request line with its headers. A longer head is answered with status 431.
 pub const CALL_HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -63,8 +63,15 @@ impl CallServer {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
-        let limits = ServingLimits { name: "JSON calls", connections_max: CALL_CONNECTIONS_MAX };
-        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, client.clone())));
+        // Through an onion service all callers are one client.
+        let limits = ServingLimits {
+            name: "JSON calls",
+            connections_max: CALL_CONNECTIONS_MAX,
+            per_client_max: CALL_CONNECTIONS_MAX,
+        };
+        accepting.spawn(serve_all(limits, listener, stopped, move |stream, connection| {
+            serve(stream, client.clone(), connection)
+        }));
         Ok(CallServer { address, stop, accepting })
     }
 
@@ -80,10 +87,10 @@ impl CallServer {
     }
 }
 
-async fn serve(stream: TcpStream, client: NodeClient) {
+async fn serve(stream: TcpStream, client: NodeClient, connection: ClientConnection) {
     let handler = service_fn(move |request| {
-        let client = client.clone();
-        async move { Ok::<_, Infallible>(answer(request, &client).await) }
+        let (client, connection) = (client.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(answer(request, &client, &connection).await) }
     });
     let mut builder = http1::Builder::new();
     builder
@@ -102,8 +109,14 @@ async fn serve(stream: TcpStream, client: NodeClient) {
     }
 }
 
-async fn answer(request: Request<Incoming>, client: &NodeClient) -> Response<Full<Bytes>> {
-    match read(request).await {
+async fn answer(
+    request: Request<Incoming>,
+    client: &NodeClient,
+    connection: &ClientConnection,
+) -> Response<Full<Bytes>> {
+    let read = read(request).await;
+    let _at_work = connection.at_work();
+    match read {
         Ok(call) => match tokio::time::timeout(ANSWER_TIMEOUT, client.call(call)).await {
             Ok(Ok(reply)) => respond(&reply),
             Ok(Err(gone)) => respond(&failure(StatusCode::SERVICE_UNAVAILABLE, "gone", &gone.to_string())),

@@ -1,21 +1,18 @@
 //! The local interface: HTTP on `control.sock` in the node's folder, described in `API.md`.
 //!
 //! Any process that can open the socket may use all of the interface, so the mode of the socket is 0600, and that of a
-//! new folder 0700.
+//! new folder 0700; with a group in section `[socket]` 0660, and the group may enter the folder.
 
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Frame};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes};
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH,
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION,
 };
 use hyper::http::request::Parts;
 use hyper::server::conn::http1;
@@ -23,31 +20,35 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
-use tokio::sync::{Semaphore, broadcast, mpsc, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::{ServingLimits, serve_all};
-use super::health;
+use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all};
+use super::body::{self, BodyBudget};
+use super::description::DESCRIPTION;
 use super::routes::{self, ApiRequest, RouteError};
-use super::socket::LastingSocket;
+use super::slots::{Slot, Slots};
+use super::socket::{LastingSocket, SocketGroup};
+use super::{health, watch as watching};
+use crate::config::SocketSettings;
 use crate::folder::socket::SOCKET_FILE;
-use crate::io::view::{ChangedView, EndedView};
-use crate::node::{Command, CommandError, Event, Query, Reply, Write};
+use crate::node::{Admin, Command, Query, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 
 /// Bytes of a request's body; a longer one is refused (`413`).
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Connections at once, watchers included. A further one waits until one closes.
+/// Connections at once, watchers included. For a further one the connection is closed that has waited longest for its client.
 pub const CONNECTIONS_MAX: usize = 128;
+/// Those that one client has: a process on the socket, a machine over TCP. Of further ones its own give way.
+pub const CONNECTIONS_PER_CLIENT_MAX: usize = 96;
 /// Watchers at once; a further one is refused (`503`), so that they never take all connections.
 pub const WATCHERS_MAX: usize = 64;
-/// Lines that wait for a slow watcher before events are left out for it.
-pub const WATCH_LINES_MAX: usize = 64;
+/// Watchers of one client.
+pub const WATCHERS_PER_CLIENT_MAX: usize = 48;
+/// Bytes of a body from which on it is read on a thread of its own, so that nothing else waits.
+const LARGE_BODY_BYTES: usize = 64 * 1024;
 /// How long a client may take over its request line and headers.
 pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The kind of a body of lines.
-const NDJSON: &str = "application/x-ndjson";
 
 /// An answer of the interface.
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -62,14 +63,17 @@ pub(crate) struct LocalServer {
 impl LocalServer {
     /// Listens in `folder`. The caller holds the store, so a socket that is there is a stale one. Where the disk takes no writes,
     /// it listens as soon as it does.
-    pub(crate) fn start(folder: &Path, client: NodeClient) -> io::Result<Self> {
+    pub(crate) fn start(folder: &Path, settings: &SocketSettings, client: NodeClient) -> io::Result<Self> {
         let path = folder.join(SOCKET_FILE);
-        let listener = LastingSocket::bind(path.clone())?;
+        let group = settings.group.as_deref().map(SocketGroup::find).transpose()?;
+        let listener = LastingSocket::bind(path.clone(), group)?;
         let (stop, stopped) = watch::channel(false);
         let mut accepting = JoinSet::new();
         let context = ServerContext::new(client, stopped.clone());
-        let limits = ServingLimits { name: SOCKET_FILE, connections_max: CONNECTIONS_MAX };
-        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, context.clone())));
+        let limits = limits(SOCKET_FILE);
+        accepting.spawn(serve_all(limits, listener, stopped, move |stream, connection| {
+            serve(stream, context.of(connection))
+        }));
         Ok(LocalServer { path, stop, accepting })
     }
 
@@ -88,23 +92,58 @@ impl LocalServer {
     }
 }
 
-/// What the handling of a request needs.
+/// The limits of a server of `/v1`.
+pub(crate) fn limits(name: &'static str) -> ServingLimits {
+    ServingLimits { name, connections_max: CONNECTIONS_MAX, per_client_max: CONNECTIONS_PER_CLIENT_MAX }
+}
+
+/// What the handling of all requests shares.
 #[derive(Clone)]
 pub(crate) struct ServerContext {
     client: NodeClient,
-    watchers: Arc<Semaphore>,
+    watchers: Slots,
+    bodies: BodyBudget,
     stopped: watch::Receiver<bool>,
 }
 
 impl ServerContext {
     /// The context of a server that ends when `stopped` changes.
     pub(crate) fn new(client: NodeClient, stopped: watch::Receiver<bool>) -> Self {
-        ServerContext { client, watchers: Arc::new(Semaphore::new(WATCHERS_MAX)), stopped }
+        let watchers = Slots::new(WATCHERS_MAX, WATCHERS_PER_CLIENT_MAX);
+        ServerContext { client, watchers, bodies: BodyBudget::default(), stopped }
+    }
+
+    /// The context of one connection.
+    pub(crate) fn of(&self, connection: ClientConnection) -> ConnectionContext {
+        ConnectionContext { server: self.clone(), connection }
     }
 }
 
-async fn serve(stream: UnixStream, context: ServerContext) {
-    let mut stopped = context.stopped.clone();
+/// What the handling of the requests of one connection needs.
+#[derive(Clone)]
+pub(crate) struct ConnectionContext {
+    server: ServerContext,
+    connection: ClientConnection,
+}
+
+impl ConnectionContext {
+    pub(super) fn client(&self) -> &NodeClient {
+        &self.server.client
+    }
+
+    /// Changes when the server ends.
+    pub(super) fn stopped(&self) -> watch::Receiver<bool> {
+        self.server.stopped.clone()
+    }
+
+    /// A place among the watchers, with the mark that the connection is at work as long as it is held.
+    pub(super) fn watcher(&self) -> Option<(Slot, AtWork)> {
+        Some((self.server.watchers.take(self.connection.client())?, self.connection.at_work()))
+    }
+}
+
+async fn serve(stream: UnixStream, context: ConnectionContext) {
+    let mut stopped = context.stopped();
     let handler = service_fn(move |request| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(answer(request, context).await) }
@@ -126,7 +165,7 @@ async fn serve(stream: UnixStream, context: ServerContext) {
 }
 
 /// Answers a request of `/v1`, whichever server took it. `HEAD` is `GET` without the body.
-pub(crate) async fn answer<B>(request: Request<B>, context: ServerContext) -> Answer
+pub(crate) async fn answer<B>(request: Request<B>, context: ConnectionContext) -> Answer
 where
     B: Body,
     B::Data: Send,
@@ -137,37 +176,74 @@ where
     if is_head {
         head.method = Method::GET;
     }
-    let body = match Limited::new(body, BODY_BYTES_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let message = format!("a body has at most {BODY_BYTES_MAX} bytes");
-            return failure(StatusCode::PAYLOAD_TOO_LARGE, "too_long", &message);
-        }
-        Err(error) => return failure(StatusCode::BAD_REQUEST, "bad_request", &error.to_string()),
+    let body = match body::read(body, &context.server.bodies).await {
+        Ok(body) => body,
+        Err(error) => return error.answer(),
     };
-    let answer = match routes::read(&head.method, head.uri.path(), head.uri.query(), &body) {
+    let _at_work = context.connection.at_work();
+    let read = match body.bytes.len() < LARGE_BODY_BYTES {
+        true => routes::read(&head.method, head.uri.path(), head.uri.query(), &body.bytes),
+        false => read_apart(&head, &body.bytes).await,
+    };
+    drop(body);
+    let client = context.client();
+    let answer = match read {
         Err(error) => refused_route(&error, &head),
-        // A stream has no end that its head could name.
-        Ok(ApiRequest::Watch(_)) if is_head => {
-            respond(StatusCode::OK, NDJSON, Full::default().boxed_unsync())
-        }
-        Ok(ApiRequest::Watch(doc)) => watch_answer(doc, context).await,
-        Ok(ApiRequest::Health(peer)) => match health::of(&peer, &context.client).await {
+        Ok(ApiRequest::Watch(_)) if is_head => watching::head(&head.headers),
+        Ok(ApiRequest::Watch(request)) => watching::answer(request, &head.headers, &context).await,
+        Ok(ApiRequest::Health(peer)) => match health::of(&peer, client).await {
             Ok((status, json)) => whole(status, json.to_string().into_bytes()),
             Err(error) => refusal(&error),
         },
-        Ok(ApiRequest::Command(command)) => command_answer(command, &head, &context.client).await,
+        Ok(ApiRequest::Description) => whole(StatusCode::OK, DESCRIPTION.into()),
+        Ok(ApiRequest::Command(command)) => command_answer(command, &head, client).await,
     };
     if is_head { without_body(answer) } else { answer }
 }
 
+/// Reads a long body where it keeps no other request waiting.
+async fn read_apart(head: &Parts, body: &[u8]) -> Result<ApiRequest, RouteError> {
+    let (method, target, body) = (head.method.clone(), head.uri.clone(), body.to_vec());
+    let read = move || routes::read(&method, target.path(), target.query(), &body);
+    tokio::task::spawn_blocking(read).await.expect("the reader of requests does not panic")
+}
+
 async fn command_answer(command: Command, head: &Parts, client: &NodeClient) -> Answer {
+    let creates = creates(&command);
     let (command, shape) = with_headers(command, &head.headers);
     match client.command(command).await {
+        Ok(reply) if creates => created(&reply),
         Ok(reply) if head.method == Method::GET => unless_held(tagged(&reply, shape), &head.headers).await,
         Ok(reply) => tagged(&reply, shape),
         Err(error) => refusal(&error),
     }
+}
+
+/// Whether a command makes something that was not there.
+fn creates(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Write(Write::Create { .. })
+            | Command::Admin(
+                Admin::Invite { .. }
+                    | Admin::WatchFor(_)
+                    | Admin::Deploy { .. }
+                    | Admin::DeployByCall { .. }
+                    | Admin::Revoke { .. }
+                    | Admin::RevokeOwn { .. }
+            )
+    )
+}
+
+/// The answer about what was made: 201, with the place where it is read, where it has one of its own.
+fn created(reply: &Reply) -> Answer {
+    let mut answer = success(reply);
+    if answer.status() == StatusCode::OK {
+        *answer.status_mut() = StatusCode::CREATED;
+        let place = routes::place_of(reply).and_then(|place| HeaderValue::from_str(&place).ok());
+        answer.headers_mut().extend(place.map(|place| (LOCATION, place)));
+    }
+    answer
 }
 
 /// A request that no path takes; where only the method is wrong, with those that are right.
@@ -257,14 +333,14 @@ fn success(reply: &impl serde::Serialize) -> Answer {
     }
 }
 
-fn refusal(error: &AskError) -> Answer {
+pub(super) fn refusal(error: &AskError) -> Answer {
     match error {
         AskError::Refused(error) => failure(routes::status_of(error), error.code(), &error.to_string()),
         AskError::Gone(error) => failure(StatusCode::SERVICE_UNAVAILABLE, "gone", &error.to_string()),
     }
 }
 
-fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
+pub(super) fn failure(status: StatusCode, code: &str, message: &str) -> Answer {
     whole(status, error_json(code, message).into_bytes())
 }
 
@@ -278,142 +354,13 @@ fn whole(status: StatusCode, mut json: Vec<u8>) -> Answer {
     respond(status, "application/json", Full::new(Bytes::from(json)).boxed_unsync())
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: UnsyncBoxBody<Bytes, Infallible>) -> Answer {
+pub(super) fn respond(
+    status: StatusCode,
+    kind: &'static str,
+    body: UnsyncBoxBody<Bytes, Infallible>,
+) -> Answer {
     let mut response = Response::new(body);
     *response.status_mut() = status;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
-}
-
-async fn watch_answer(doc: Option<String>, context: ServerContext) -> Answer {
-    let ServerContext { client, watchers, stopped } = context;
-    let Ok(place) = watchers.try_acquire_owned() else {
-        let message = format!("{WATCHERS_MAX} programs watch already: end one of them first");
-        return failure(StatusCode::SERVICE_UNAVAILABLE, "too_many_watchers", &message);
-    };
-    let events = client.events();
-    let filter = match Filter::new(doc, &client).await {
-        Ok(filter) => filter,
-        Err(error) => return refusal(&error),
-    };
-    let (lines, body) = mpsc::channel(WATCH_LINES_MAX);
-    tokio::spawn(async move {
-        write_lines(events, filter, lines, stopped).await;
-        drop(place);
-    });
-    respond(StatusCode::OK, NDJSON, LineBody(body).boxed_unsync())
-}
-
-/// One line per event until the watcher or the node goes.
-async fn write_lines(
-    mut events: broadcast::Receiver<Event>,
-    filter: Filter,
-    lines: mpsc::Sender<Bytes>,
-    mut stopped: watch::Receiver<bool>,
-) {
-    loop {
-        let event = tokio::select! {
-            event = events.recv() => event,
-            _ = stopped.changed() => break,
-            () = lines.closed() => break,
-        };
-        let line = match event {
-            Ok(event) if filter.passes(&event) => {
-                serde_json::to_string(&event).expect("events have text keys and no failing parts")
-            }
-            Ok(_) => continue,
-            // A watcher that lags learns how much it missed, and can read the documents again.
-            Err(broadcast::error::RecvError::Lagged(count)) => {
-                serde_json::json!({ "event": "missed", "count": count }).to_string()
-            }
-            Err(broadcast::error::RecvError::Closed) => break,
-        };
-        if lines.send(Bytes::from(line + "\n")).await.is_err() {
-            break;
-        }
-    }
-}
-
-/// The events that a watcher receives.
-enum Filter {
-    All,
-    Document { name: String, owner: Option<String> },
-}
-
-impl Filter {
-    /// Reads `name` or `peer/name`; refuses a document that is unknown or ambiguous.
-    async fn new(doc: Option<String>, client: &NodeClient) -> Result<Self, AskError> {
-        let Some(doc) = doc else { return Ok(Filter::All) };
-        client.command(Query::Get { doc: doc.clone(), key: None }).await?;
-        match doc.rsplit_once('/') {
-            None => Ok(Filter::Document { name: doc, owner: None }),
-            Some((peer, name)) => {
-                let owner = owner_called(peer, name, client).await?;
-                Ok(Filter::Document { name: name.to_owned(), owner })
-            }
-        }
-    }
-
-    fn passes(&self, event: &Event) -> bool {
-        match (self, event) {
-            (Filter::All, _) => true,
-            (
-                Filter::Document { name, owner },
-                Event::Changed(ChangedView { owner: of, name: called, .. })
-                | Event::Ended(EndedView { owner: of, name: called }),
-            ) => called == name && owner.as_ref().is_none_or(|owner| owner == of),
-            _ => false,
-        }
-    }
-}
-
-/// The DID of the owner that a text names: this node by name or DID; a peer by DID, name or prefix. The node has found
-/// one document by the text, so only owners of a document of that name count. If several are left, the name is
-/// ambiguous.
-async fn owner_called(text: &str, name: &str, client: &NodeClient) -> Result<Option<String>, AskError> {
-    let (Reply::Id(id), Reply::Peers(peers), Reply::Documents(documents)) = (
-        client.command(Query::Id).await?,
-        client.command(Query::Peers).await?,
-        client.command(Query::List).await?,
-    ) else {
-        return Ok(None);
-    };
-    if id.name == text || id.did == text {
-        return Ok(Some(id.did));
-    }
-    let owners: Vec<&str> = documents.iter().filter(|d| d.name == name).map(|d| d.owner.as_str()).collect();
-    let peers: Vec<_> = peers.iter().filter(|peer| owners.contains(&peer.did.as_str())).collect();
-    let short = text.strip_prefix("did:key:").unwrap_or(text);
-    let starts = |did: &str| did.strip_prefix("did:key:").is_some_and(|key| key.starts_with(short));
-    let mut found: Vec<&str> =
-        peers.iter().map(|peer| peer.did.as_str()).filter(|did| *did == text).collect();
-    if found.is_empty() {
-        found.extend(peers.iter().filter(|p| p.name.as_deref() == Some(text)).map(|p| p.did.as_str()));
-    }
-    if found.is_empty() {
-        found.extend(peers.iter().map(|peer| peer.did.as_str()).filter(|did| starts(did)));
-    }
-    match found.as_slice() {
-        [one] => Ok(Some((*one).to_owned())),
-        several => {
-            let choices = several.iter().map(|did| format!("{did}/{name}")).collect();
-            let name = format!("{text}/{name}");
-            Err(AskError::Refused(CommandError::AmbiguousDocument { name, choices }))
-        }
-    }
-}
-
-/// A body of lines that are sent as they come.
-struct LineBody(mpsc::Receiver<Bytes>);
-
-impl Body for LineBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        task: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        self.0.poll_recv(task).map(|line| line.map(|line| Ok(Frame::data(line))))
-    }
 }

@@ -124,6 +124,7 @@ impl Authoring {
                 Reply::Published(view::PublishedView { sequence, timestamp })
             }
             WriteKind::Document { set, deleted } => Reply::Written(view::WrittenView {
+                document: replica.document_name(core, &reply.document),
                 owner: core.did(&reply.document.owner),
                 name: reply.document.name.as_str().to_owned(),
                 sequence,

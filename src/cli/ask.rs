@@ -10,6 +10,7 @@ use tokio::signal::unix::SignalKind;
 
 use super::error::CliError;
 use crate::api::client::{self, ClientError};
+use crate::api::routes::WatchRequest;
 use crate::folder::socket::{self, SOCKET_FILE};
 use crate::folder::{self, DirectError, StartError};
 use crate::node::{Admin, Command, Query, Write};
@@ -102,15 +103,15 @@ impl NodeFolder {
         }
     }
 
-    /// The events from now on, from the daemon; `None` without a daemon.
-    pub(crate) async fn watch(&self, doc: Option<&str>) -> Result<Option<LineStream>, CliError> {
+    /// The events that are asked for, from the daemon; `None` without a daemon.
+    pub(crate) async fn watch(&self, request: &WatchRequest) -> Result<Option<LineStream>, CliError> {
         self.check_there()?;
-        match client::watch(&self.socket(), doc).await {
+        match client::watch(&self.socket(), request).await {
             Ok((StatusCode::OK, lines)) => Ok(Some(lines)),
             Ok((status, mut lines)) => {
                 let line = lines.next().await?.unwrap_or_default();
                 let read = read(status, &String::from_utf8_lossy(&line)).map(|_| None);
-                read.map_err(|error| error.with_advice_for(doc.unwrap_or_default()))
+                read.map_err(|error| error.with_advice_for(request.doc.as_deref().unwrap_or_default()))
             }
             Err(UnixError::NotListening { .. }) => Ok(None),
             Err(error) => Err(error.into()),

@@ -51,12 +51,14 @@ use clap::{Parser, Subcommand};
 use tombolo_transports::Medium;
 use tombolo_transports::tor::endpoint::Endpoint;
 
+use crate::api::routes::WatchRequest;
 use crate::config::TimeSpan;
 use crate::config::radio::RadioSettings;
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::view::RouteOrder;
 use crate::layer::KeyPath;
 use crate::router::Preference;
+use crate::runtime::journal::EventId;
 use error::{CliError, CliResult};
 use values::{
     Addresses, addresses, endpoint, flat, joiner_level, key, level, listen, medium, radio, radio_use,
@@ -371,11 +373,17 @@ enum CliCommand {
     },
     /// Print changes as they come, one line each; needs a running node
     #[command(
-        after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch --json | jq .name"
+        after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch plan --snapshot --json\n  tombolo watch --json --since 5f3a09c1-118\n  tombolo watch --json | jq .document"
     )]
     Watch {
         /// Only this document
         doc: Option<String>,
+        /// Go on behind this event: the `id` of the last line that was read
+        #[arg(long, value_name = "ID")]
+        since: Option<EventId>,
+        /// Begin with what is there; with --since where it cannot go on
+        #[arg(long)]
+        snapshot: bool,
     },
     /// Raise an alarm when something happens to a peer or an app; list and remove such watches
     #[command(
@@ -605,7 +613,9 @@ fn dispatch(context: &CliContext, command: CliCommand) -> CliResult {
         CliCommand::Delete { doc, undo } => docs::delete(context, doc, undo),
         CliCommand::Put { doc, file, whole, base } => docs::put(context, doc, &file, whole, base),
         CliCommand::Ls { all } => docs::list(context, all),
-        CliCommand::Watch { doc } => watch::run(context, doc.as_deref()),
+        CliCommand::Watch { doc, since, snapshot } => {
+            watch::run(context, &WatchRequest { doc, since, snapshot })
+        }
         CliCommand::WatchFor { act } => watch_for::run(context, act),
         CliCommand::Alarms { act } => alarms::run(context, act),
         CliCommand::Notify { act } => notify::run(context, &act),

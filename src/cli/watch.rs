@@ -8,17 +8,29 @@ use super::ask::runtime;
 use super::docs::{called, names};
 use super::error::{CliError, CliResult};
 use super::{CliContext, advice, print};
+use crate::api::routes::WatchRequest;
 use crate::system_clock::now;
 
-pub(super) fn run(context: &CliContext, doc: Option<&str>) -> CliResult {
+/// Keys of one change that are listed; `--json` has all.
+const KEYS_SHOWN: usize = 8;
+/// Characters of a value beside its key.
+const VALUE_CHARS: usize = 60;
+/// Characters of a whole document.
+const SNAPSHOT_CHARS: usize = 400;
+
+pub(super) fn run(context: &CliContext, request: &WatchRequest) -> CliResult {
     let runtime = runtime()?;
-    let lines = runtime.block_on(context.node.watch(doc))?;
+    let lines = runtime.block_on(context.node.watch(request))?;
     let mut lines = lines.ok_or_else(|| {
         CliError::new("needs_daemon", "watching needs a running node: start `tombolo up` first")
     })?;
     let mut known = if context.json { BTreeMap::new() } else { names(&context.node)? };
     while let Some(line) = runtime.block_on(lines.next())? {
         let line = String::from_utf8_lossy(&line).into_owned();
+        // It shows that the node is there, to programs that read the socket themselves.
+        if line.contains("\"event\":\"alive\"") {
+            continue;
+        }
         if context.json {
             print::line(&line)?;
             continue;
@@ -46,8 +58,15 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
     match print::text(event, "event") {
         "changed" => {
             let (name, sequence) = (print::text(event, "name"), print::number(event, "sequence"));
-            format!("{} / {name}  changed by {}  sequence {sequence}", who("owner"), who("author"))
+            let line =
+                format!("{} / {name}  changed by {}  sequence {sequence}", who("owner"), who("author"));
+            line + &keys_of(event)
         }
+        "snapshot" => {
+            let value = event.get("value").map(Json::to_string).unwrap_or_default();
+            format!("{} / {}  is {}", who("owner"), print::text(event, "name"), cut(&value, SNAPSHOT_CHARS))
+        }
+        "ready" => "from here on as it happens".to_owned(),
         "ended" => format!("{} / {}  deleted", who("owner"), print::text(event, "name")),
         "link" => {
             let up = event.get("up").and_then(Json::as_bool) == Some(true);
@@ -63,11 +82,43 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
             let [code, message, peer] = ["code", "message", "peer"].map(|field| print::text(event, field));
             format!("! {}", advice::alarm(code, message, peer))
         }
-        "missed" => format!(
-            "{} left out: this reader was too slow",
-            print::count(print::number(event, "count"), "event")
-        ),
+        "missed" => match event.get("count").and_then(Json::as_u64) {
+            Some(count) => format!("{} left out: this reader was too slow", print::count(count, "event")),
+            None => "what happened before is not known any more: the node has been started again".to_owned(),
+        },
         _ => event.to_string(),
+    }
+}
+
+/// The keys that changed, with what each was and is, below the line.
+fn keys_of(event: &Json) -> String {
+    let keys = event.get("keys").map(print::items).unwrap_or_default();
+    let shown = |change: &Json, field: &str| {
+        change.get(field).map_or_else(|| "-".to_owned(), |value| cut(&value.to_string(), VALUE_CHARS))
+    };
+    let line = |change: &Json| {
+        format!(
+            "\n            {}: {} -> {}",
+            print::text(change, "key"),
+            shown(change, "old"),
+            shown(change, "new")
+        )
+    };
+    let mut lines: String = keys.iter().take(KEYS_SHOWN).map(line).collect();
+    let left = keys.len().saturating_sub(KEYS_SHOWN);
+    let has_more = event.get("more").and_then(Json::as_bool) == Some(true);
+    if left > 0 || has_more {
+        let and = if has_more { "more" } else { &left.to_string() };
+        lines.push_str(&format!("\n            and {and} keys: `--json` has them, or `tombolo get`"));
+    }
+    lines
+}
+
+/// A text of at most so many characters.
+fn cut(text: &str, chars: usize) -> String {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
     }
 }
 

@@ -9,6 +9,7 @@ mod notify;
 pub mod radio;
 mod route;
 mod rpc;
+mod socket;
 mod tor;
 mod web;
 
@@ -17,6 +18,7 @@ pub use mqtt::{Broker, MqttSettings};
 pub use notify::{NOTIFY_TIMEOUT_MIN, NotifyFormat, NotifySettings, NotifyUrl};
 pub use route::RouteSection;
 pub use rpc::{FORWARD_MAX, RpcSettings};
+pub use socket::SocketSettings;
 pub use tor::{Password, TorSettings};
 pub use web::WebSettings;
 
@@ -84,6 +86,9 @@ pub struct Config {
     /// The settings of the JSON calls.
     #[serde(default)]
     pub rpc: RpcSettings,
+    /// Which users may use the local interface.
+    #[serde(default)]
+    pub socket: SocketSettings,
     /// The settings of the page, the metrics and the interface over TCP.
     #[serde(default)]
     pub web: WebSettings,
@@ -229,6 +234,7 @@ impl Config {
             tor: TorSettings::default(),
             state: StateSettings::default(),
             rpc: RpcSettings::default(),
+            socket: SocketSettings::default(),
             web: WebSettings::default(),
             mqtt: MqttSettings::default(),
             brief: BTreeMap::new(),

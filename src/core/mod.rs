@@ -26,7 +26,7 @@ pub use settings::{BriefField, BriefFields, NodeSettings};
 
 use crate::clock::Now;
 use crate::identity::Keypair;
-use crate::io::{Event, view};
+use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::presence::{PresenceBook, PresenceChange, SilenceCause};
 use crate::random::Random;
@@ -178,18 +178,6 @@ impl Core {
         let reference = self.reference();
         changes.iter().for_each(|change| self.log.add(reference, Logged::Presence(*change)));
         changes
-    }
-
-    /// Informs watchers that documents read differently, though no author wrote.
-    pub fn changed_by_time(&mut self, documents: Vec<DocumentId>) {
-        for id in documents {
-            self.event(Event::Changed(view::ChangedView {
-                owner: self.did(&id.owner),
-                name: id.name.as_str().to_owned(),
-                author: self.did(&id.owner),
-                sequence: 0,
-            }));
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use tombolo_transports::PeerId;
 use crate::bundle::{self, BundleError, BundlePart, OpenedBundle};
 use crate::core::Core;
 use crate::envelope::{Envelope, Payload};
-use crate::io::view::{BundlePeerView, BundleReadView, BundleView, ChangedView};
+use crate::io::view::{BundleChangeView, BundlePeerView, BundleReadView, BundleView};
 use crate::io::{CommandError, Reply};
 use crate::layer::LayerId;
 use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_PEERS_MAX};
@@ -119,12 +119,12 @@ impl BundleDesk<'_> {
 }
 
 /// The layers that are in another state than before.
-fn changed_since(replica: &Replica, before: &Frontier) -> Vec<ChangedView> {
+fn changed_since(replica: &Replica, before: &Frontier) -> Vec<BundleChangeView> {
     let now = replica.frontier();
     let news = now.iter().filter(|(layer, state)| before.get(layer) != Some(**state));
     let rows = news.filter_map(|(layer, state)| {
         let LayerId { document, author } = replica.layer_id(layer)?;
-        Some(ChangedView {
+        Some(BundleChangeView {
             owner: crate::identity::did(&document.owner),
             name: document.name.as_str().to_owned(),
             author: crate::identity::did(&author),

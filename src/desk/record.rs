@@ -34,6 +34,12 @@ impl CommandDesk<'_> {
 
     fn deploy_event(&mut self, view: view::DeployView) {
         let view::DeployView { id, direction, app_id, peer_did, status, .. } = view;
-        self.core.event(Event::Deploy(view::DeployEventView { id, direction, app_id, peer_did, status }));
+        self.core.event(Event::Deploy(view::DeployEventView {
+            deploy_id: id,
+            direction,
+            app_id,
+            peer_did,
+            status,
+        }));
     }
 }

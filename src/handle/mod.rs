@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tombolo_transports::tor::OnionSource;
 use tombolo_transports::{Address, LanConfig, TorConfig};
 
@@ -23,10 +23,11 @@ use crate::io::{SENSORS_MAX, SensorError};
 use crate::layer::KeyError;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::MqttBridge;
-use crate::node::{Command, CommandError, Event, Node, Reply};
+use crate::node::{Command, CommandError, Node, Reply};
 #[cfg(feature = "cli")]
 use crate::probe::Publisher;
 use crate::runtime::install::{Install, InstallSettings, Installer};
+use crate::runtime::journal::EventReader;
 use crate::runtime::links::{Links, LinksError, TorLinks};
 #[cfg(feature = "cli")]
 use crate::runtime::notify::Notifier;
@@ -277,9 +278,9 @@ impl Tombolo {
         self.client.command(command).await
     }
 
-    /// All events of the node from now on. A receiver that lags learns how many it missed. [`MapHandle::watch`] has the changes of one
-    /// document, with their values.
-    pub fn watch(&self) -> broadcast::Receiver<Event> {
+    /// All events of the node from now on, each with an id and a time. A reader that is far behind learns how many it missed. [`MapHandle::watch`]
+    /// has the changes of one document, as a stream.
+    pub fn watch(&self) -> EventReader {
         self.client.events()
     }
 
@@ -356,7 +357,7 @@ impl ProgramParts {
     /// Starts the local interface and the publisher, as the settings ask for.
     fn start(&mut self, folder: &Path, settings: &Settings, client: &NodeClient) -> Result<(), StartError> {
         if settings.socket {
-            let server = LocalServer::start(folder, client.clone());
+            let server = LocalServer::start(folder, &settings.config.socket, client.clone());
             let path = folder.join(folder::socket::SOCKET_FILE);
             self.socket = Some(server.map_err(|source| StartError::Socket { path, source })?);
         }

@@ -115,6 +115,7 @@ pub enum Alarm {
 
 /// What came of a call to an inviter, where it was no answer that ends the join.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum JoinFailure {
     /// The inviter refuses for now.
     #[error(transparent)]

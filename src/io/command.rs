@@ -16,6 +16,7 @@ use crate::watches::WatchRule;
 
 /// A request of a person or program on this machine.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Command {
     /// A write to a document.
     Write(Write),
@@ -45,6 +46,7 @@ impl From<Query> for Command {
 
 /// A change of a document. It is answered when it is signed and on disk.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Write {
     /// Makes a document of this node.
     Create {
@@ -111,6 +113,7 @@ pub enum Write {
 
 /// A change of peers, invites, policies, or of what is known of a peer.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Admin {
     /// Makes an invite for one joiner.
     Invite {
@@ -263,6 +266,7 @@ impl std::fmt::Debug for FederationRecords {
 
 /// A question that changes nothing.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Query {
     /// Who this node is.
     Id,

@@ -220,6 +220,7 @@ pub enum CommandError {
 
 /// Why a document that is read here is not written here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ReadOnlyReason {
     /// The owner's audience lists this node as a reader.
     #[error("its owner lists you as an observer")]
@@ -237,6 +238,7 @@ pub enum ReadOnlyReason {
 
 /// The rule that a name breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadNameReason {
     /// No document can have it.
     #[error(transparent)]
@@ -273,6 +275,7 @@ impl BadNameReason {
 
 /// Why a value cannot stand in a document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum ValueError {
     /// A map cannot be made of it.
     #[error(transparent)]
@@ -299,6 +302,7 @@ pub enum ValueError {
 
 /// A number that this node limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Quota {
     /// Documents of this node.
     Documents,
@@ -387,6 +391,7 @@ impl Quota {
 
 /// Why a change of the router's settings does not fit together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum BadRoute {
     /// It names more than one of peer, document, kind of link and radio.
     #[error("name one peer, one document, one kind of link or one radio, and change the others after it")]
@@ -413,6 +418,7 @@ pub enum BadRoute {
 
 /// Why this node signs nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum StopReason {
     /// A state that was not signed here is of this very time: a second machine has the key.
     #[error(

@@ -39,7 +39,7 @@ pub use state::{App, AppHealth, AppStatus, NodeState};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RequestId(pub u64);
 
-/// Something that happened to the node.
+/// Something that happened to the node. A driver matches it and [`Output`] in full, so neither is `#[non_exhaustive]`.
 #[derive(Debug)]
 pub enum Input {
     /// Time has passed: `poll_timeout` is due. Any other input does as well.
@@ -320,6 +320,7 @@ pub enum Reply {
 /// Something that changed, for `watch` and for drivers that keep lists.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Event {
     /// A document reads differently now.
     Changed(view::ChangedView),

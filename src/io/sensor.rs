@@ -15,6 +15,7 @@ pub const SENSOR_TEXT_BYTES_MAX: usize = 256;
 /// The value of a sensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum SensorValue {
     /// A number without a fraction.
     Whole(i64),

@@ -7,6 +7,7 @@
 //! This room holds layers and answers what they read like. It checks no signature and no right: layers come in
 //! verified, and the caller names the writers that count.
 
+mod changes;
 mod planted;
 mod quarantine;
 mod register;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+pub use changes::{DocumentChanges, KeyChange, Leaves, differences, leaves_of};
 #[cfg(feature = "test-support")]
 pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
@@ -45,6 +47,8 @@ pub struct Document {
     counting: BTreeSet<PeerId>,
     merged: View,
     quarantine: quarantine::Quarantine,
+    /// What was seen before the changes that are not reported yet.
+    recorder: changes::ChangeRecorder,
 }
 
 impl Document {
@@ -58,6 +62,7 @@ impl Document {
             counting: BTreeSet::from([owner]),
             merged: View::default(),
             quarantine: quarantine::Quarantine::default(),
+            recorder: changes::ChangeRecorder::default(),
         }
     }
 
@@ -109,6 +114,12 @@ impl Document {
             false => self.counting.remove(&author),
         };
         if self.kind == Kind::Snapshot {
+            if counts {
+                self.recorder.note_snapshot(old.and_then(|layer| match layer.content {
+                    Content::Snapshot(value) => Some(value),
+                    Content::Map(_) => None,
+                }));
+            }
             return counts;
         }
         let mut keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
@@ -298,7 +309,7 @@ impl Document {
             match (rank, winner) {
                 (Some((Ordering::Greater, entry)), _) => {
                     let winner = Winner { author: *author, entry: entry.clone() };
-                    changed |= self.merged.set(key, Some(winner));
+                    changed |= set_winner(&mut self.recorder, &mut self.merged, key, Some(winner));
                 }
                 (Some((Ordering::Less, _)), Some(winner)) if winner.author != *author => {}
                 (Some(_) | None, _) => open.push(key),
@@ -313,9 +324,27 @@ impl Document {
             let held_back = self.effective_entries(&key).map(|(_, entry)| entry.stamp).collect();
             self.quarantine.watch(&key, held_back, reference);
             let winner = register::winner(self.candidates(&key, reference));
-            changed |= self.merged.set(key, winner);
+            changed |= set_winner(&mut self.recorder, &mut self.merged, key, winner);
         }
         changed
+    }
+
+    /// The keys that read differently since this was last asked.
+    pub fn take_changes(&mut self) -> DocumentChanges {
+        let snapshot = match self.kind {
+            Kind::Snapshot => self.layers.get(&self.owner).map(|layer| &layer.content),
+            Kind::Map => None,
+        };
+        let snapshot = snapshot.and_then(|content| match content {
+            Content::Snapshot(value) => Some(value),
+            Content::Map(_) => None,
+        });
+        self.recorder.take(&self.merged, snapshot)
+    }
+
+    /// What was read from disk is no change.
+    pub fn forget_changes(&mut self) {
+        self.recorder = changes::ChangeRecorder::default();
     }
 
     /// The entries under a key that take part in the merge.
@@ -334,6 +363,20 @@ impl Document {
         let old = old.and_then(map_of).unwrap_or(&empty);
         new.keys_changed_since(old)
     }
+}
+
+/// Puts the entry that wins under a key, and remembers what was seen there before. Returns whether it is another.
+fn set_winner(
+    recorder: &mut changes::ChangeRecorder,
+    merged: &mut View,
+    key: KeyPath,
+    winner: Option<Winner>,
+) -> bool {
+    if merged.winner(&key) == winner.as_ref() {
+        return false;
+    }
+    recorder.note(merged, &key);
+    merged.set(key, winner)
 }
 
 /// The version of what a document reads: BLAKE3 of its canonical CBOR, hex. Equal at nodes in step.

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use tombolo_delta::Value;
 
-use crate::layer::KeyPath;
+use crate::layer::{Entry, KeyPath};
 use crate::merge::register::Winner;
 use crate::merge::tree;
 
@@ -63,6 +64,12 @@ impl View {
     /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
     pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
         self.shown_value(key, self.winners.get(key)?)
+    }
+
+    /// The entry whose value is shown under a key: none where it is deleted or hidden.
+    pub(super) fn shown_entry(&self, key: &KeyPath) -> Option<&Arc<Entry>> {
+        let winner = self.winners.get(key)?;
+        self.shown_value(key, winner).is_some().then_some(&winner.entry)
     }
 
     /// What a reader sees under a key: the value there, or the object that the entries below it make.
@@ -122,10 +129,8 @@ fn is_empty_object(value: &Value) -> bool {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::layer::Entry;
     use crate::time::Wall;
     use proptest::prelude::*;
-    use std::sync::Arc;
     use tombolo_transports::PeerId;
 
     fn key() -> impl Strategy<Value = KeyPath> {

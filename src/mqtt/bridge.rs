@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rumqttc::{AsyncClient, Event as MqttEvent, EventLoop, LastWill, MqttOptions, Packet, QoS};
 use serde_json::Value as Json;
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -14,6 +14,7 @@ use super::discovery::{BrokerDevice, Topics, devices};
 use crate::config::MqttSettings;
 use crate::node::{Event, Query};
 use crate::runtime::NodeClient;
+use crate::runtime::journal::EventGap;
 
 /// Messages that wait for the broker. When full, the newest are dropped: the next round carries what they had.
 const QUEUE_MAX: usize = 512;
@@ -140,6 +141,18 @@ struct Shown {
     heard: Json,
 }
 
+/// Whether an event changes what the broker is shown.
+fn is_shown(event: &Event) -> bool {
+    match event {
+        Event::Presence(_) | Event::PeersChanged | Event::Link(_) => true,
+        Event::Changed(_)
+        | Event::Ended(_)
+        | Event::JoiningChanged { .. }
+        | Event::Alarm(_)
+        | Event::Deploy(_) => false,
+    }
+}
+
 /// Publishes what has changed.
 struct BridgePublisher {
     topics: Topics,
@@ -161,13 +174,13 @@ impl BridgePublisher {
                     Some(notice) => self.noticed(notice).await,
                 },
                 event = events.recv() => match event {
-                    Ok(Event::Presence(_) | Event::PeersChanged | Event::Link(_)) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    Ok(event) if !is_shown(&event.event) => {}
+                    Ok(_) | Err(EventGap::Missed(_)) => {
                         tokio::time::sleep(SETTLE).await;
-                        events = events.resubscribe();
+                        events.skip_to_now();
                         self.publish().await;
                     }
-                    Ok(_) => {}
-                    Err(broadcast::error::RecvError::Closed) => return,
+                    Err(EventGap::Ended) => return,
                 },
                 _ = ticks.tick() => self.publish().await,
             }

@@ -10,7 +10,7 @@ use tombolo_transports::PeerId;
 
 use crate::authoring::{Authoring, MapEdits};
 use crate::federation::Audience;
-use crate::io::{CommandError, Event, view};
+use crate::io::CommandError;
 use crate::layer::{DocumentId, DocumentName, LayerId};
 use crate::node::Node;
 use crate::replica::{Origin, Stored};
@@ -141,12 +141,8 @@ impl Node {
             _ => {}
         }
         if stored.reads_differently {
-            self.core.event(Event::Changed(view::ChangedView {
-                owner: self.core.did(&stored.id.document.owner),
-                name: stored.id.document.name.as_str().to_owned(),
-                author: self.core.did(&stored.id.author),
-                sequence: stored.state.sequence.get(),
-            }));
+            let by = Some((stored.id.author, stored.state.sequence));
+            self.replica.announce(&mut self.core, &stored.id.document, by);
         }
     }
 
@@ -167,7 +163,7 @@ impl Node {
         self.renew_audience();
         self.unicast.rights_changed(&self.core);
         let changed = self.replica.renew_writers(self.core.reference());
-        self.core.changed_by_time(changed);
+        self.replica.announce_by_time(&mut self.core, &changed);
         for document in self.replica.unsigned_where_writer() {
             if self.awaits_own(&document) {
                 self.replica.recovery_mut().rights_wait();

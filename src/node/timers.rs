@@ -24,7 +24,7 @@ impl Node {
         self.membership.watch_open(&mut self.core);
         self.follow_clock_back();
         let released = self.replica.release_quarantined(self.core.reference());
-        self.core.changed_by_time(released);
+        self.replica.announce_by_time(&mut self.core, &released);
         self.resume_waiting();
         let mut desk = self.desk().commands;
         desk.offer_notices();
@@ -124,7 +124,7 @@ impl Node {
         }
         let reference = self.core.reference();
         let changed = self.replica.judge_again(reference);
-        self.core.changed_by_time(changed);
+        self.replica.announce_by_time(&mut self.core, &changed);
         let maps = self.replica.maps_signed_ahead(&self.core.me, reference);
         let maps: Vec<_> = maps.into_iter().filter(|id| !self.awaits_own(id)).collect();
         for id in maps {

@@ -378,7 +378,9 @@ mod tests {
             };
             states.push(state.apps);
             let view = crate::io::view::PublishedView { sequence: 1, timestamp: String::new() };
-            reply.send(Ok(Reply::Published(view))).unwrap();
+            let up_to = crate::runtime::journal::EventId { start: 0, number: 0 };
+            let answered = crate::runtime::AskAnswer { result: Ok(Reply::Published(view)), up_to };
+            assert!(reply.send(answered).is_ok());
         }
         publishing.abort();
         assert!(states.len() <= crate::authoring::flapping::FLIPS + 1, "{states:?}");

@@ -121,6 +121,7 @@ impl Replica {
         }
         for document in gone {
             core.event(Event::Ended(view::EndedView {
+                document: self.document_name(core, document),
                 owner: crate::identity::did(&document.owner),
                 name: document.name.as_str().to_owned(),
             }));

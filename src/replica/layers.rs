@@ -11,7 +11,7 @@ use crate::layer::{
     SignedHead,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
-use crate::merge::{Document, map_of};
+use crate::merge::{Document, DocumentChanges, map_of};
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
 use crate::steps;
 use crate::store::{LayerWrite, MapBase, StoredLayer};
@@ -252,6 +252,11 @@ impl Layers {
         let reads_differently = self.documents.get_mut(id).is_some_and(|held| change(&mut held.document));
         self.note_waiting(id);
         reads_differently
+    }
+
+    /// The keys of a document that read differently since this was last asked.
+    pub(super) fn take_changes(&mut self, id: &DocumentId) -> DocumentChanges {
+        self.documents.get_mut(id).map(|held| held.document.take_changes()).unwrap_or_default()
     }
 
     /// All documents that are held.

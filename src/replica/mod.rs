@@ -25,6 +25,7 @@
 //! | `names` | documents and peers by the names that people use |
 //! | `ending` | documents that their owner ends, or that are forgotten here |
 
+mod announce;
 mod apply;
 mod base;
 mod ending;
@@ -117,7 +118,9 @@ impl Replica {
         let writers = self.all_writers();
         self.layers.change_documents(|id, document| {
             document.set_writers(writers.get(&id.owner).cloned().unwrap_or_default(), reference);
-            document.release(reference)
+            let reads_differently = document.release(reference);
+            document.forget_changes();
+            reads_differently
         });
         self.rights_changed = true;
         Ok(())

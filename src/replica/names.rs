@@ -81,6 +81,14 @@ impl Replica {
         }
     }
 
+    /// The text by which commands take a document: its name, and before it that of its owner where it is another node.
+    pub fn document_name(&self, core: &Core, id: &DocumentId) -> String {
+        match id.owner == core.me {
+            true => id.name.as_str().to_owned(),
+            false => format!("{}/{}", self.name_of(core, &id.owner), id.name.as_str()),
+        }
+    }
+
     /// Those of a name.
     fn visible_called(&self, name: &str) -> impl Iterator<Item = &DocumentId> {
         let is_held = |id: &DocumentId| {

@@ -27,6 +27,7 @@ impl NodeReport<'_> {
             .filter_map(|(id, document)| {
                 let cbor = tombolo_delta::to_cbor(&document.view()?);
                 Some(view::DocumentView {
+                    document: self.replica.document_name(self.core, id),
                     owner: did(&id.owner),
                     name: id.name.as_str().to_owned(),
                     kind: document.kind(),

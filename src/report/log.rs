@@ -71,7 +71,7 @@ impl NodeReport<'_> {
                 message: format!(
                     "the deploy of {} ({}, {}) is {}",
                     deploy.app_id,
-                    deploy.id,
+                    deploy.deploy_id,
                     deploy.direction,
                     deploy.status.replace('_', " ")
                 ),

@@ -3,6 +3,7 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`journal`] | the newest events, for watchers |
 //! | [`links`] | carries messages between the LAN and the node |
 //! | `tor` | how Tor stands, for `status` and `links` |
 //! | [`radios`] | carries frames between the radios and the node |
@@ -14,6 +15,7 @@
 //! durable in one commit: one write when idle, hundreds under load, and no timer.
 
 pub(crate) mod install;
+pub mod journal;
 pub mod links;
 #[cfg(feature = "cli")]
 pub(crate) mod notify;
@@ -28,8 +30,10 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
+
+use journal::{EventId, EventJournal, EventReader, EventTap};
 
 use crate::commands::INSTALLS_RUNNING_MAX;
 use crate::io::view::{AlarmView, PingLinkView, PingView, StatusView};
@@ -46,8 +50,6 @@ pub const INBOX_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const BATCH_MAX: usize = 256;
 /// Effects that wait for the links. They never wait for the node, so the node may wait for them.
 pub const EFFECTS_MAX: usize = 4_096;
-/// Events that a slow watcher may lag behind. Beyond, it learns how many it missed.
-pub const EVENTS_MAX: usize = 4_096;
 /// Replies and answers that are awaited. When reached, those that no client waits for any more are dropped.
 pub const AWAITED_MAX: usize = 1_024;
 
@@ -60,13 +62,19 @@ pub(crate) enum Task {
     /// A radio's frame, with the place it takes until it is handled.
     Frame { link: LinkId, bytes: Vec<u8>, room: OwnedSemaphorePermit },
     /// A command of a local client.
-    Command(Command, oneshot::Sender<Result<Reply, CommandError>>),
+    Command(Command, oneshot::Sender<AskAnswer>),
     /// A request to join, from a node that is no peer yet.
     Join { peer: PeerId, address: Option<Address>, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// A JSON call that arrived.
     Call { call: IncomingCall, answer: oneshot::Sender<CallReply> },
     /// Ends the thread; the node takes no more tasks.
     Stop,
+}
+
+/// The reply to a command, and up to which event it shows what happened.
+pub(crate) struct AskAnswer {
+    pub(crate) result: Result<Reply, CommandError>,
+    pub(crate) up_to: EventId,
 }
 
 /// A message that is to be handed to the operator.
@@ -125,7 +133,7 @@ pub(crate) struct HostStatus {
 #[derive(Clone)]
 pub struct NodeClient {
     inbox: mpsc::Sender<Task>,
-    events: broadcast::Sender<Event>,
+    events: EventTap,
     room: Arc<Semaphore>,
     frames: Arc<Semaphore>,
     host: Arc<HostStatus>,
@@ -149,10 +157,12 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (effects_in, effects) = mpsc::channel(EFFECTS_MAX);
     let (installs_in, installs) = mpsc::channel(INSTALLS_RUNNING_MAX);
     let (messages_in, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let (events, _) = broadcast::channel(EVENTS_MAX);
+    let mut start = [0; 4];
+    getrandom::fill(&mut start).map_err(|error| io::Error::other(error.to_string()))?;
+    let events = EventJournal::new(u32::from_be_bytes(start));
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
     let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-    let client = NodeClient { inbox, events: events.clone(), room, frames, host: Arc::default() };
+    let client = NodeClient { inbox, events: events.tap(), room, frames, host: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let driver = NodeDriver {
         node,
@@ -181,8 +191,8 @@ struct NodeDriver {
     effects: mpsc::Sender<Effect>,
     installs: mpsc::Sender<install::Install>,
     messages: mpsc::Sender<Handed>,
-    events: broadcast::Sender<Event>,
-    replies: BTreeMap<RequestId, oneshot::Sender<Result<Reply, CommandError>>>,
+    events: EventJournal,
+    replies: BTreeMap<RequestId, oneshot::Sender<AskAnswer>>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
     call_answers: BTreeMap<RequestId, oneshot::Sender<CallReply>>,
     last_request: u64,
@@ -272,7 +282,7 @@ impl NodeDriver {
                 }
                 Output::Reply { request, result } => {
                     if let Some(reply) = self.replies.remove(&request) {
-                        let _ = reply.send(result);
+                        let _ = reply.send(AskAnswer { result, up_to: self.events.newest() });
                     }
                 }
                 Output::Event(event) => self.publish(event).await,
@@ -299,8 +309,7 @@ impl NodeDriver {
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
             Event::Changed(_) | Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
         }
-        // Without a watcher the event is dropped.
-        let _ = self.events.send(event);
+        self.events.add(now().wall, event);
     }
 
     async fn renew_peers(&mut self) {
@@ -344,10 +353,16 @@ impl NodeClient {
     ///
     /// [`AskError::Refused`] with the node's reason; [`AskError::Gone`] if the node has ended.
     pub async fn command(&self, command: impl Into<Command>) -> Result<Reply, AskError> {
+        self.command_at(command).await.map(|(reply, _)| reply)
+    }
+
+    /// The same with the newest event that the reply reflects: all behind it are not in the reply, and all before it are.
+    pub(crate) async fn command_at(&self, command: impl Into<Command>) -> Result<(Reply, EventId), AskError> {
         let (sender, reply) = oneshot::channel();
         let command = self.with_addresses(command.into());
         self.send(Task::Command(command, sender)).await?;
-        let mut reply = reply.await.map_err(|_| NodeGone)??;
+        let AskAnswer { result, up_to } = reply.await.map_err(|_| NodeGone)?;
+        let mut reply = result?;
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),
             Reply::Links(rows) => {
@@ -360,7 +375,7 @@ impl NodeClient {
             Reply::Ping(view) => self.add_answers(view).await,
             _ => {}
         }
-        Ok(reply)
+        Ok((reply, up_to))
     }
 
     /// Hands the node a JSON call that arrived, and waits for the answer.
@@ -375,8 +390,13 @@ impl NodeClient {
     }
 
     /// The events from now on.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        self.events.subscribe()
+    pub fn events(&self) -> EventReader {
+        self.events.from_now()
+    }
+
+    /// The events behind one; `None` where that is not of this start of the node.
+    pub fn events_behind(&self, id: EventId) -> Option<EventReader> {
+        self.events.behind(id)
     }
 
     /// Where this node may be dialled.
@@ -507,11 +527,11 @@ pub(crate) mod tests {
 
     /// A client, and the receiver of its tasks in place of a node.
     pub(crate) fn client_and_tasks() -> (NodeClient, mpsc::Receiver<Task>) {
-        let (events, _) = broadcast::channel(1);
+        let events = EventJournal::new(0);
         let (inbox, tasks) = mpsc::channel(INBOX_MAX);
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
         let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-        (NodeClient { inbox, events, room, frames, host: Arc::default() }, tasks)
+        (NodeClient { inbox, events: events.tap(), room, frames, host: Arc::default() }, tasks)
     }
 
     /// A client whose node is gone: for parts that only note problems.

@@ -10,11 +10,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Form, Request, State};
 use axum::response::Response;
 use axum::routing::{any, get, post};
+use axum::{Extension, Router};
 use hyper::header::{
     ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue,
     LOCATION, REFERRER_POLICY, SET_COOKIE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
@@ -26,6 +26,7 @@ use super::access::{AccessError, Viewer, WebAccess};
 use super::page::{self, Rights};
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{acts, metrics};
+use crate::api::accept::ClientConnection;
 use crate::api::server::{ServerContext, answer, error_json};
 use crate::node::Query;
 use crate::runtime::NodeClient;
@@ -107,7 +108,11 @@ async fn healthz(State(web): State<Web>) -> Response {
 }
 
 /// `/v1`, as on the unix socket: for programs with the token. A session does not do, so that no page elsewhere can use it.
-async fn interface(State(web): State<Web>, request: Request) -> Response {
+async fn interface(
+    State(web): State<Web>,
+    Extension(connection): Extension<ClientConnection>,
+    request: Request,
+) -> Response {
     let is_read = *request.method() == Method::GET || *request.method() == Method::HEAD;
     let is_health = is_read && is_health_path(request.uri().path());
     let may = web.access.has_bearer(request.headers())
@@ -115,7 +120,7 @@ async fn interface(State(web): State<Web>, request: Request) -> Response {
     if !may {
         return needs_token();
     }
-    let (head, body) = answer(request, web.context.clone()).await.into_parts();
+    let (head, body) = answer(request, web.context.of(connection)).await.into_parts();
     closed(Response::from_parts(head, Body::new(body)))
 }
 
@@ -160,6 +165,11 @@ pub(super) fn foreign(error: &AccessError) -> Response {
         AccessError::ForeignOrigin(_) => StatusCode::FORBIDDEN,
     };
     plain(status, format!("{}\n", crate::words::clean(&error.to_string())))
+}
+
+/// A request that did not arrive in time.
+pub(super) fn too_slow() -> Response {
+    plain(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time: repeat it.\n".to_owned())
 }
 
 fn needs_token() -> Response {

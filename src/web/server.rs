@@ -4,12 +4,13 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -18,10 +19,13 @@ use tokio::task::JoinSet;
 
 use super::access::WebAccess;
 use super::routes;
-use crate::api::accept::{ServingLimits, serve_all};
-use crate::api::server::{CONNECTIONS_MAX, HEADER_TIMEOUT, ServerContext};
+use crate::api::accept::{ClientConnection, serve_all};
+use crate::api::server::{HEADER_TIMEOUT, ServerContext, limits};
 use crate::config::WebSettings;
 use crate::runtime::NodeClient;
+
+/// How long a page or a form may take, its body included.
+const PAGE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The server of a running node. Dropped, it aborts requests in progress.
 #[derive(Debug)]
@@ -57,9 +61,10 @@ impl WebServer {
         let context = ServerContext::new(client.clone(), stopped.clone());
         let router = routes::router(access.clone(), client, context);
         let served = Served { router, access, stopped: stopped.clone() };
-        let limits = ServingLimits { name: "web", connections_max: CONNECTIONS_MAX };
         let mut accepting = JoinSet::new();
-        accepting.spawn(serve_all(limits, listener, stopped, move |stream| serve(stream, served.clone())));
+        accepting.spawn(serve_all(limits("web"), listener, stopped, move |stream, connection| {
+            serve(stream, served.clone(), connection)
+        }));
         Ok(Some(WebServer { address, stop, accepting }))
     }
 
@@ -75,14 +80,14 @@ impl WebServer {
     }
 }
 
-async fn serve(stream: TcpStream, served: Served) {
+async fn serve(stream: TcpStream, served: Served, connection: ClientConnection) {
     // A connection that is gone already has no address.
     let Ok(local) = stream.local_addr() else { return };
     let Served { router, access, mut stopped } = served;
     let router = TowerToHyperService::new(router);
     let handler = service_fn(move |request| {
-        let (router, access) = (router.clone(), access.clone());
-        async move { Ok::<_, Infallible>(admitted(request, &access, local.ip(), router).await) }
+        let (router, access, connection) = (router.clone(), access.clone(), connection.clone());
+        async move { Ok::<_, Infallible>(admitted(request, &access, local.ip(), router, connection).await) }
     });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
@@ -100,13 +105,26 @@ async fn serve(stream: TcpStream, served: Served) {
 }
 
 async fn admitted(
-    request: Request<Incoming>,
+    mut request: Request<Incoming>,
     access: &WebAccess,
     local: IpAddr,
     router: TowerToHyperService<Router>,
+    connection: ClientConnection,
 ) -> axum::response::Response {
-    match access.admit(request.headers(), local) {
-        Err(error) => routes::foreign(&error),
-        Ok(()) => router.call(request).await.unwrap_or_else(|never| match never {}),
+    if let Err(error) = access.admit(request.headers(), local) {
+        return routes::foreign(&error);
     }
+    let is_interface = request.uri().path().starts_with("/v1/");
+    // A page has no body: the request is whole. The interface marks that itself, behind the body; a form is small and has its time.
+    let _at_work = (request.method() == Method::GET && !is_interface).then(|| connection.at_work());
+    request.extensions_mut().insert(connection);
+    let routed = router.call(request);
+    let answered = match is_interface {
+        true => routed.await,
+        false => match tokio::time::timeout(PAGE_TIMEOUT, routed).await {
+            Ok(answered) => answered,
+            Err(_) => return routes::too_slow(),
+        },
+    };
+    answered.unwrap_or_else(|never| match never {})
 }

@@ -134,7 +134,12 @@ fn with_the_token_programs_have_the_interface_and_browsers_the_forms() {
     assert_eq!(get(&at, "/metrics", &[token]).status, 200);
 
     let created = send(&at, "POST /v1/docs", &[("host", &at), token], &json!({ "name": "plan" }).to_string());
-    assert_eq!(created.status, 200, "{}", created.body);
+    assert_eq!(
+        (created.status, created.header("location")),
+        (201, Some("/v1/docs/plan")),
+        "{}",
+        created.body
+    );
     let listed = get(&at, "/v1/docs", &[token]);
     assert_eq!(listed.json(), place.json(&["ls"]));
     let tag = listed.header("etag").unwrap().to_owned();

@@ -6,6 +6,7 @@
 
 mod broker;
 mod browser;
+mod description;
 #[path = "../cli/harness.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod harness;

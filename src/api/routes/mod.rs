@@ -17,7 +17,8 @@ use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::io::FederationRecords;
 use crate::layer::KeyPath;
-use crate::node::{Admin, Command, CommandError, Query, Write};
+use crate::node::{Admin, Command, CommandError, Query, Reply, Write};
+use crate::runtime::journal::{BadEventId, EventId};
 use crate::time::Millis;
 
 /// The default lifetime of an invite: a day.
@@ -26,17 +27,32 @@ pub const INVITE_LIFE_DEFAULT: Millis = Millis::from_secs(24 * 60 * 60);
 /// What a request of the interface asks for.
 #[derive(Clone, Debug)]
 #[allow(clippy::large_enum_variant, reason = "one is made for each request, and moved once")]
+#[non_exhaustive]
 pub enum ApiRequest {
     /// A command; its reply is the answer.
     Command(Command),
     /// Changes as they happen, of one document or of all.
-    Watch(Option<String>),
+    Watch(WatchRequest),
     /// Whether a peer is well, as a status code for uptime monitors.
     Health(String),
+    /// The description of the interface for programs.
+    Description,
+}
+
+/// What a watcher asks for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct WatchRequest {
+    /// One document; none: all that happens.
+    pub doc: Option<String>,
+    /// Go on behind this event.
+    pub since: Option<EventId>,
+    /// Begin with what is there; also where it cannot go on behind `since`.
+    pub snapshot: bool,
 }
 
 /// Why a request is not valid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RouteError {
     /// The interface has no such path.
     #[error("there is no {0}: the paths stand in src/api/API.md")]
@@ -139,6 +155,7 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
     match (room, name, act) {
         ("id", None, None) => request.get(Query::Id),
         ("status", None, None) => request.get(Query::Status),
+        ("openapi.json", None, None) => request.get(Query::Id).map(|_| ApiRequest::Description),
         ("conflicts", None, None) if method == Method::POST => {
             let SettleBody { doc, key, take } = json(body)?;
             let key = KeyPath::parse(&key).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
@@ -149,7 +166,8 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         ("state", peer, None) => request.get(Query::State { peer }),
         ("watch", None, None) => {
             request.get(Query::Id)?;
-            Ok(ApiRequest::Watch(request.query.doc))
+            let UrlQuery { doc, since, snapshot, .. } = request.query;
+            Ok(ApiRequest::Watch(WatchRequest { doc, since, snapshot }))
         }
         ("log", None, None) => request.get(Query::Log),
         ("links", None, None) => request.get(Query::Links),
@@ -468,9 +486,28 @@ fn post<T: Serialize>(target: &str, body: &T) -> WrittenRequest {
     (Method::POST, target.to_owned(), bytes(body))
 }
 
+/// The path at which the thing of a reply is read, where it has one of its own.
+pub(super) fn place_of(reply: &Reply) -> Option<String> {
+    match reply {
+        Reply::Written(written) => Some(format!("/v1/docs/{}", encode(&written.document))),
+        Reply::Deploy(deploy) => Some(format!("/v1/deploys/{}", encode(&deploy.id))),
+        _ => None,
+    }
+}
+
 /// The path and query that watch one document or all.
-pub fn write_watch(doc: Option<&str>) -> String {
-    doc.map_or_else(|| "/v1/watch".to_owned(), |doc| format!("/v1/watch?doc={}", encode(doc)))
+pub fn write_watch(request: &WatchRequest) -> String {
+    let WatchRequest { doc, since, snapshot } = request;
+    let fields = [
+        doc.as_ref().map(|doc| format!("doc={}", encode(doc))),
+        since.map(|since| format!("since={since}")),
+        snapshot.then(|| "snapshot=true".to_owned()),
+    ];
+    let fields: Vec<String> = fields.into_iter().flatten().collect();
+    match fields.is_empty() {
+        true => "/v1/watch".to_owned(),
+        false => format!("/v1/watch?{}", fields.join("&")),
+    }
 }
 
 /// A span of time in a body, in milliseconds.
@@ -516,6 +553,8 @@ struct UrlQuery {
     undo: bool,
     versioned: bool,
     base: Option<String>,
+    since: Option<EventId>,
+    snapshot: bool,
 }
 
 impl UrlQuery {
@@ -533,12 +572,18 @@ impl UrlQuery {
                 "whole" => query.whole = value == "true",
                 "undo" => query.undo = value == "true",
                 "versioned" => query.versioned = value == "true",
+                "snapshot" => query.snapshot = value == "true",
+                "since" => {
+                    let since = value.parse();
+                    query.since =
+                        Some(since.map_err(|e: BadEventId| RouteError::Query(format!("`since`: {e}")))?);
+                }
                 "base" => query.base = Some(value),
                 "via" if value == "rpc" => query.via_rpc = true,
                 "via" => return Err(RouteError::Query("`via` is `rpc`, or left out".into())),
                 _ => {
                     return Err(RouteError::Query(format!(
-                        "`{name}` means nothing here: `key`, `doc`, `whole`, `base`, `versioned`, `undo` and `via` do"
+                        "`{name}` means nothing here: `key`, `doc`, `whole`, `base`, `versioned`, `undo`, `since`, `snapshot` and `via` do"
                     )));
                 }
             }

@@ -9,13 +9,36 @@ fn key(text: &str) -> KeyPath {
     KeyPath::parse(text).unwrap()
 }
 
-/// The server reads what the client writes as the same command.
 #[test]
-fn every_command_survives_its_way_through_http() {
-    let odd = "pe er/ä?&%2F#\\+\n";
+fn a_watcher_survives_its_way_through_http() {
+    let since = "5f3a09c1-118".parse().ok();
+    for request in [
+        WatchRequest::default(),
+        WatchRequest { doc: Some("boat/plan".into()), since, snapshot: true },
+        WatchRequest { doc: None, since, snapshot: false },
+    ] {
+        let written = write_watch(&request);
+        let (path, query) =
+            written.split_once('?').map_or((&*written, None), |(path, query)| (path, Some(query)));
+        match read(&Method::GET, path, query, b"").unwrap() {
+            ApiRequest::Watch(read) => assert_eq!(read, request),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        read(&Method::GET, "/v1/watch", Some("since=yesterday"), b"").unwrap_err().code(),
+        "bad_request"
+    );
+}
+
+const ODD: &str = "pe er/ä?&%2F#\\+\n";
+
+/// Commands for every path.
+fn commands() -> Vec<Command> {
+    let odd = ODD;
     let (doc, peer, address) = (odd.to_owned(), odd.to_owned(), "[fe80::1%3]:8662".parse().unwrap());
     let value = Value::map([("a", Value::from(1)), ("b", Value::from(1.5))]);
-    let commands: Vec<Command> = vec![
+    vec![
         Query::Id.into(),
         Admin::Invite {
             level: TrustLevel::Observer,
@@ -109,14 +132,80 @@ fn every_command_survives_its_way_through_http() {
         .into(),
         Query::Conflicts { doc: None }.into(),
         Query::Conflicts { doc: Some(doc) }.into(),
-    ];
-    for command in commands {
+    ]
+}
+
+/// The server reads what the client writes as the same command.
+#[test]
+fn every_command_survives_its_way_through_http() {
+    for command in commands() {
         let (method, target, body) = write(&command).unwrap();
         let (path, query) = target.split_once('?').map_or((target.as_str(), None), |(p, q)| (p, Some(q)));
         let Ok(ApiRequest::Command(back)) = read(&method, path, query, &body) else {
             panic!("{method} {target}")
         };
         assert_eq!(format!("{back:?}"), format!("{command:?}"));
+    }
+}
+
+/// The description, as programs read it.
+fn description() -> serde_json::Value {
+    serde_json::from_str(crate::api::description::DESCRIPTION).unwrap()
+}
+
+/// Each command goes to a path and a method that stand in the description, with the query and the members of the body.
+#[test]
+fn every_command_stands_in_the_description() {
+    let description = description();
+    let paths = description["paths"].as_object().unwrap();
+    for command in commands() {
+        let (method, target, body) = write(&command).unwrap();
+        let (path, query) = target.split_once('?').map_or((&*target, ""), |(path, query)| (path, query));
+        let fits = |pattern: &str| {
+            let [pattern, path] = [pattern, path].map(|text| text.split('/').collect::<Vec<_>>());
+            let alike = |(pattern, part): (&&str, &&str)| pattern.starts_with('{') || pattern == part;
+            pattern.len() == path.len() && pattern.iter().zip(&path).all(alike)
+        };
+        // What stands there by its own name goes before a parameter.
+        let mut found: Vec<&String> = paths.keys().filter(|pattern| fits(pattern)).collect();
+        found.sort_by_key(|pattern| pattern.matches('{').count());
+        let found = found.first().unwrap_or_else(|| panic!("{path} is not described"));
+        let operation = &paths[*found][method.as_str().to_lowercase()];
+        assert!(operation.is_object(), "{method} {found} is not described");
+        let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+        for name in query.split('&').filter_map(|pair| pair.split('=').next()).filter(|name| !name.is_empty())
+        {
+            assert!(
+                parameters.iter().any(|it| it["name"] == name),
+                "{method} {found}: `{name}` is not described"
+            );
+        }
+        let schema = &operation["requestBody"]["content"]["application/json"]["schema"];
+        if let (Some(known), Ok(serde_json::Value::Object(sent))) =
+            (schema["properties"].as_object(), serde_json::from_slice(&body))
+        {
+            let unknown: Vec<&String> = sent.keys().filter(|name| !known.contains_key(*name)).collect();
+            assert!(unknown.is_empty(), "{method} {found}: {unknown:?} of the body are not described");
+        }
+    }
+}
+
+/// What the description names is there, and the methods that it does not name are refused.
+#[test]
+fn the_description_names_what_is_there() {
+    let description = description();
+    for (pattern, operations) in description["paths"].as_object().unwrap() {
+        let path: Vec<&str> =
+            pattern.split('/').map(|part| if part.starts_with('{') { "a" } else { part }).collect();
+        let described: Vec<String> =
+            operations.as_object().unwrap().keys().map(|it| it.to_uppercase()).collect();
+        let allowed = allowed(&path.join("/"), None);
+        let allowed: Vec<&str> =
+            allowed.iter().map(Method::as_str).filter(|method| *method != "HEAD").collect();
+        for method in &allowed {
+            assert!(described.iter().any(|it| it == method), "{method} {pattern} is not described");
+        }
+        assert_eq!(described.len(), allowed.len(), "{pattern}: {described:?} {allowed:?}");
     }
 }
 

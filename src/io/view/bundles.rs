@@ -2,8 +2,6 @@
 
 use serde::Serialize;
 
-use super::ChangedView;
-
 /// A bundle that was written.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct BundleView {
@@ -40,9 +38,22 @@ pub struct BundleReadView {
     /// How many layers the bundle brought.
     pub brought: usize,
     /// Layers that read differently now.
-    pub changed: Vec<ChangedView>,
+    pub changed: Vec<BundleChangeView>,
     /// The file to carry back, in base64: what this node holds now, and what the sender lacks.
     pub answer: String,
     /// Layers in that file.
     pub answer_layers: usize,
+}
+
+/// A layer that a bundle brought in another state.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BundleChangeView {
+    /// The DID of the document's owner.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// The DID of the author.
+    pub author: String,
+    /// The sequence of the author's layer.
+    pub sequence: u64,
 }

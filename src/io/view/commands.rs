@@ -52,8 +52,8 @@ pub struct DeployView {
 /// A deploy has come further.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DeployEventView {
-    /// The id of the command.
-    pub id: String,
+    /// The id of the command, as in [`DeployView`].
+    pub deploy_id: String,
     /// `sent` by this node or `received` by it.
     pub direction: &'static str,
     /// The id of the app.

@@ -3,10 +3,13 @@
 use serde::Serialize;
 
 use crate::layer::Kind;
+use crate::merge::KeyChange;
 
 /// A document after a write.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct WrittenView {
+    /// The document as commands take it: `plan`, or `boat/plan` where it is a peer's.
+    pub document: String,
     /// The DID of the owner.
     pub owner: String,
     /// The name of the document.
@@ -49,6 +52,8 @@ pub enum DeletedScope {
 /// A document that is gone here.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct EndedView {
+    /// The document as commands took it: `plan`, or `boat/plan` where it was a peer's.
+    pub document: String,
     /// The DID of the owner.
     pub owner: String,
     /// The name of the document.
@@ -67,6 +72,8 @@ pub struct VersionedView {
 /// One row of the list of documents.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DocumentView {
+    /// The document as commands take it: `plan`, or `boat/plan` where it is a peer's.
+    pub document: String,
     /// The DID of the owner.
     pub owner: String,
     /// The name of the document.
@@ -116,14 +123,23 @@ pub struct ConflictView {
 /// A change of a document.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ChangedView {
+    /// The document as commands take it: `plan`, or `boat/plan` where it is a peer's.
+    pub document: String,
     /// The DID of the owner.
     pub owner: String,
     /// The name of the document.
     pub name: String,
-    /// Who wrote: the author's DID.
+    /// The author's DID; the owner's where no author wrote, but rights or time changed what is read.
     pub author: String,
-    /// The sequence of the author's layer.
+    /// The author's name.
+    pub by: String,
+    /// The sequence of the author's layer; 0 where no author wrote.
     pub sequence: u64,
+    /// The keys that read differently, each with what it was and what it is.
+    pub keys: Vec<KeyChange>,
+    /// Whether further keys may read differently: the document is to be read again. Left out where it is `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
 }
 
 /// The policy of a document.

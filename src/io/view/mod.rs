@@ -17,7 +17,7 @@ mod why;
 pub use adopt::{AdoptedListView, AdoptedRecordView, AdoptedView, RefusedRecordView};
 pub use airtime::{AirtimeRow, AirtimeView, PeerAirtimeRow, PriorityAirtimeRow};
 pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_SETTINGS, WatchView};
-pub use bundles::{BundlePeerView, BundleReadView, BundleView};
+pub use bundles::{BundleChangeView, BundlePeerView, BundleReadView, BundleView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{
     ChangedView, ConflictView, DeletedScope, DeletedView, DocumentView, EndedView, PolicyView, PublishedView,

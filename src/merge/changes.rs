@@ -1,0 +1,253 @@
+//! What reads differently in a document since that was last asked: each key with what it was and what it is.
+//!
+//! The recorder remembers what a reader saw under a key before the key, one above or one below it changes. It keeps entries by reference,
+//! so it costs what the change costs, and it is bounded: what goes beyond is a hint to read the document again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use tombolo_delta::{Key, Map, Value};
+
+use crate::layer::{Entry, KeyPath};
+use crate::merge::View;
+
+/// Keys that one report names.
+const CHANGES_MAX: usize = 1_000;
+/// Bytes of keys and values that one report has, in JSON about as many.
+const CHANGES_BYTES_MAX: usize = 256 * 1024;
+
+/// One key of a document that reads differently.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct KeyChange {
+    /// The key, `a/b/c`; empty where the document is no map.
+    pub key: String,
+    /// What it was; `None` where it was not there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub old: Option<Value>,
+    /// What it is; `None` where it is deleted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new: Option<Value>,
+}
+
+/// The keys of a document that read differently.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DocumentChanges {
+    /// In the order of the keys.
+    pub keys: Vec<KeyChange>,
+    /// Whether further keys may read differently, which had no room.
+    pub has_more: bool,
+}
+
+impl DocumentChanges {
+    fn add(&mut self, change: KeyChange, room: &mut usize) -> bool {
+        let bytes =
+            |value: &Option<Value>| value.as_ref().map_or(0, |value| tombolo_delta::to_cbor(value).len());
+        let size = change.key.len() + bytes(&change.old) + bytes(&change.new);
+        match room.checked_sub(size) {
+            Some(left) if self.keys.len() < CHANGES_MAX => {
+                *room = left;
+                self.keys.push(change);
+                true
+            }
+            _ => {
+                self.has_more = true;
+                false
+            }
+        }
+    }
+}
+
+/// What a reader saw before the changes that have not been reported yet.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ChangeRecorder {
+    entries: BTreeMap<KeyPath, Option<Arc<Entry>>>,
+    /// Of a snapshot: what it was; `Some(None)` where it was not there.
+    snapshot: Option<Option<Value>>,
+    has_more: bool,
+}
+
+impl ChangeRecorder {
+    /// The winner under a key is about to change: what is seen there, above it and below it may read differently.
+    pub(super) fn note(&mut self, view: &View, key: &KeyPath) {
+        for above in key.parents() {
+            if view.winner(&above).is_some() {
+                self.remember(view, &above);
+            }
+        }
+        self.remember(view, key);
+        for (below, _) in view.at_and_below(key) {
+            if self.has_more {
+                return;
+            }
+            self.remember(view, below);
+        }
+    }
+
+    fn remember(&mut self, view: &View, key: &KeyPath) {
+        if self.entries.contains_key(key) {
+            return;
+        }
+        if self.entries.len() >= CHANGES_MAX {
+            self.has_more = true;
+            return;
+        }
+        self.entries.insert(key.clone(), view.shown_entry(key).cloned());
+    }
+
+    /// A snapshot is replaced.
+    pub(super) fn note_snapshot(&mut self, old: Option<Value>) {
+        self.snapshot.get_or_insert(old);
+    }
+
+    /// What reads differently now. The next report begins here.
+    pub(super) fn take(&mut self, view: &View, snapshot: Option<&Value>) -> DocumentChanges {
+        let ChangeRecorder { entries, snapshot: before, has_more } = std::mem::take(self);
+        let mut room = CHANGES_BYTES_MAX;
+        let mut changes = DocumentChanges { keys: Vec::new(), has_more };
+        for (key, old) in entries {
+            let new = view.shown_entry(&key);
+            let [before, after] =
+                [old.as_ref(), new].map(|entry| entry.and_then(|entry| entry.value.as_ref()));
+            if before == after {
+                continue;
+            }
+            let change = KeyChange { key: key.to_string(), old: before.cloned(), new: after.cloned() };
+            if !changes.add(change, &mut room) {
+                break;
+            }
+        }
+        if let Some(before) = before {
+            let [before, after] = [before.as_ref(), snapshot].map(leaves_of);
+            for change in differences(&before, &after) {
+                if !changes.add(change, &mut room) {
+                    break;
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// The values of a document that are no map, by key.
+pub type Leaves = BTreeMap<String, Value>;
+
+/// The leaves of a document; one that is not there has none.
+pub fn leaves_of(value: Option<&Value>) -> Leaves {
+    let mut leaves = Leaves::new();
+    if let Some(value) = value {
+        flatten(&mut Vec::new(), value, &mut leaves);
+    }
+    leaves
+}
+
+fn flatten(path: &mut Vec<String>, value: &Value, into: &mut Leaves) {
+    let is_text = |key: &Key| matches!(key, Key::Text(_));
+    let fields = value.as_map().filter(|map| !map.is_empty() && map.iter().all(|(key, _)| is_text(key)));
+    let Some(fields) = fields else {
+        // An empty document has no key, and one that is no map has none but itself.
+        let key = KeyPath::new(path.clone()).map(|key| key.to_string()).unwrap_or_default();
+        if !(path.is_empty() && (value.is_null() || value.as_map().is_some_and(Map::is_empty))) {
+            into.insert(key, value.clone());
+        }
+        return;
+    };
+    for (key, value) in fields.iter() {
+        if let Key::Text(text) = key {
+            path.push(text.clone());
+            flatten(path, value, into);
+            path.pop();
+        }
+    }
+}
+
+/// The keys that differ, in order.
+pub fn differences(old: &Leaves, new: &Leaves) -> Vec<KeyChange> {
+    let keys: std::collections::BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let change = |key: &String| {
+        let (before, after) = (old.get(key).cloned(), new.get(key).cloned());
+        (before != after).then(|| KeyChange { key: key.clone(), old: before, new: after })
+    };
+    keys.into_iter().filter_map(change).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::merge::Winner;
+    use crate::time::Wall;
+    use proptest::prelude::*;
+    use tombolo_transports::PeerId;
+
+    fn leaves(json: serde_json::Value) -> Leaves {
+        leaves_of(Some(&tombolo_delta::to_value(&json).unwrap()))
+    }
+
+    #[test]
+    fn each_key_that_differs_is_one_change() {
+        let old = leaves(serde_json::json!({"a": {"b": 1, "c": [1]}, "d": {}, "x/y": true}));
+        let new = leaves(serde_json::json!({"a": {"b": 2, "c": [1]}, "x/y": true, "e": "new"}));
+        let changes: Vec<(String, bool, bool)> =
+            differences(&old, &new).into_iter().map(|c| (c.key, c.old.is_some(), c.new.is_some())).collect();
+        assert_eq!(
+            changes,
+            [("a/b".into(), true, true), ("d".into(), true, false), ("e".into(), false, true)]
+        );
+        assert!(old.contains_key("x\\/y"), "{old:?}");
+        assert_eq!(differences(&old, &old), []);
+        assert_eq!(leaves(serde_json::json!({})), Leaves::new());
+    }
+
+    fn winner(number: u64, ms: u64) -> Option<Winner> {
+        let value = Some(Value::from(number)).filter(|_| number > 0);
+        let entry = Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None };
+        Some(Winner { author: PeerId([1; 32]), entry: Arc::new(entry) })
+    }
+
+    fn set(recorder: &mut ChangeRecorder, view: &mut View, key: &KeyPath, winner: Option<Winner>) {
+        recorder.note(view, key);
+        view.set(key.clone(), winner);
+    }
+
+    #[test]
+    fn a_report_of_too_many_keys_ends_and_shows_that() {
+        let (mut view, mut recorder) = (View::default(), ChangeRecorder::default());
+        for n in 0..=CHANGES_MAX {
+            let key = KeyPath::parse(&format!("k/{n}")).unwrap();
+            set(&mut recorder, &mut view, &key, winner(1, 1));
+        }
+        let changes = recorder.take(&view, None);
+        assert_eq!((changes.keys.len(), changes.has_more), (CHANGES_MAX, true));
+        // The next report is whole again.
+        let key = KeyPath::parse("k/1").unwrap();
+        set(&mut recorder, &mut view, &key, winner(2, 2));
+        let changes = recorder.take(&view, None);
+        let expected = KeyChange { key: "k/1".into(), old: Some(1u64.into()), new: Some(2u64.into()) };
+        assert_eq!(changes, DocumentChanges { keys: vec![expected], has_more: false });
+    }
+
+    proptest! {
+        /// The report is the difference of what a reader saw before and sees now, also where values hide each other.
+        #[test]
+        fn the_report_equals_the_difference_of_two_readings(
+            writes in proptest::collection::vec(
+                ("[ab](/[ab]){0,2}", 0u64..4, 1u64..9, proptest::bool::weighted(0.2)), 0..40),
+        ) {
+            let (mut view, mut recorder) = (View::default(), ChangeRecorder::default());
+            let mut before = Leaves::new();
+            for (n, (key, number, ms, is_report)) in (1..).zip(writes) {
+                // No two entries of a document have one stamp and one author.
+                let ms = 100 * ms + n;
+                set(&mut recorder, &mut view, &KeyPath::parse(&key).unwrap(), winner(number, ms));
+                if is_report {
+                    let now = leaves_of(Some(&view.value()));
+                    let changes = recorder.take(&view, None);
+                    prop_assert_eq!(&changes.keys, &differences(&before, &now));
+                    prop_assert!(!changes.has_more);
+                    before = now;
+                }
+            }
+        }
+    }
+}
