@@ -14,6 +14,7 @@ use http_body_util::BodyExt;
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes, Frame};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HeaderMap, HeaderValue};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -146,6 +147,22 @@ enum Beginning {
     Missed,
 }
 
+/// The line that stands in the place of events that are not known any more.
+#[derive(Serialize)]
+struct Missed {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<EventId>,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    count: Option<u64>,
+}
+
+impl Missed {
+    fn to_json(&self) -> Json {
+        serde_json::to_value(self).expect("a line has no failing parts")
+    }
+}
+
 /// The watcher is gone.
 struct WatcherGone;
 
@@ -216,17 +233,13 @@ impl Watcher {
         events: &mut EventReader,
         filter: &mut EventFilter,
     ) -> Result<(), WatcherGone> {
-        let mut line = json!({ "event": "missed" });
-        if let Some(count) = count {
-            line["count"] = count.into();
-        }
-        if self.snapshot {
-            self.send(&line).await?;
-            return self.write_snapshot(events, filter).await;
-        }
         // A watcher that breaks off within a snapshot begins again; only the line behind it has an id.
-        line["id"] = json!(events.last_id());
-        self.send(&line).await
+        let id = (!self.snapshot).then(|| events.last_id());
+        self.send(&Missed { id, event: "missed", count }.to_json()).await?;
+        match self.snapshot {
+            true => self.write_snapshot(events, filter).await,
+            false => Ok(()),
+        }
     }
 
     /// Each document as it is, then a mark. Events go on behind what each document shows: none is missing, none comes twice.

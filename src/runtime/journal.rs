@@ -156,7 +156,7 @@ pub(crate) struct EventTap {
 
 impl EventTap {
     /// Reads the events from now on.
-    pub(crate) fn from_now(&self) -> EventReader {
+    pub(crate) fn begin_now(&self) -> EventReader {
         let next = lock(&self.kept).newest + 1;
         EventReader { tap: self.clone(), next }
     }
@@ -257,7 +257,7 @@ mod tests {
     async fn a_reader_goes_on_where_it_stopped_and_learns_what_it_missed() {
         let journal = EventJournal::new(7);
         let tap = journal.tap();
-        let mut reader = tap.from_now();
+        let mut reader = tap.begin_now();
         add(&journal, 3);
         let first = reader.recv().await.unwrap();
         assert_eq!((first.id.to_string().as_str(), reader.last_id()), ("00000007-1", first.id));

@@ -391,7 +391,7 @@ impl NodeClient {
 
     /// The events from now on.
     pub fn events(&self) -> EventReader {
-        self.events.from_now()
+        self.events.begin_now()
     }
 
     /// The events behind one; `None` where that is not of this start of the node.

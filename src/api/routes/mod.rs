@@ -2,6 +2,7 @@
 //! writes a command as a request. Both stand in this file, and a test checks that they agree. Bodies are in `bodies`.
 
 mod bodies;
+mod query;
 
 use hyper::{Method, StatusCode};
 use serde::Serialize;
@@ -12,13 +13,15 @@ use bodies::{
     ReadBundleBody, RevokeBody, SettleBody, WriteBundleBody,
 };
 
+use query::{UrlQuery, decode, encode};
+
 use crate::commands::COMMAND_LIFE_DEFAULT;
 use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::io::FederationRecords;
 use crate::layer::KeyPath;
 use crate::node::{Admin, Command, CommandError, Query, Reply, Write};
-use crate::runtime::journal::{BadEventId, EventId};
+use crate::runtime::journal::EventId;
 use crate::time::Millis;
 
 /// The default lifetime of an invite: a day.
@@ -544,54 +547,6 @@ fn invite(body: InviteBody) -> Result<Admin, RouteError> {
     })
 }
 
-#[derive(Default)]
-struct UrlQuery {
-    key: Option<KeyPath>,
-    doc: Option<String>,
-    whole: bool,
-    via_rpc: bool,
-    undo: bool,
-    versioned: bool,
-    base: Option<String>,
-    since: Option<EventId>,
-    snapshot: bool,
-}
-
-impl UrlQuery {
-    fn read(text: Option<&str>) -> Result<Self, RouteError> {
-        let mut query = UrlQuery::default();
-        for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value)?;
-            match name {
-                "key" => {
-                    let key = KeyPath::parse(&value).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
-                    query.key = Some(key);
-                }
-                "doc" => query.doc = Some(value),
-                "whole" => query.whole = value == "true",
-                "undo" => query.undo = value == "true",
-                "versioned" => query.versioned = value == "true",
-                "snapshot" => query.snapshot = value == "true",
-                "since" => {
-                    let since = value.parse();
-                    query.since =
-                        Some(since.map_err(|e: BadEventId| RouteError::Query(format!("`since`: {e}")))?);
-                }
-                "base" => query.base = Some(value),
-                "via" if value == "rpc" => query.via_rpc = true,
-                "via" => return Err(RouteError::Query("`via` is `rpc`, or left out".into())),
-                _ => {
-                    return Err(RouteError::Query(format!(
-                        "`{name}` means nothing here: `key`, `doc`, `whole`, `base`, `versioned`, `undo`, `since`, `snapshot` and `via` do"
-                    )));
-                }
-            }
-        }
-        Ok(query)
-    }
-}
-
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
     super::json::check(body).map_err(|e| RouteError::Value(e.to_string()))?;
     serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
@@ -599,35 +554,6 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
 
 fn bytes<T: Serialize>(body: &T) -> Vec<u8> {
     serde_json::to_vec(body).expect("bodies have text keys and no failing parts")
-}
-
-/// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name does
-/// not part the path.
-fn encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-fn decode(text: &str) -> Result<String, RouteError> {
-    let bad = || RouteError::Query(format!("`{text}` is not percent-encoded UTF-8"));
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            out.push(byte);
-            continue;
-        }
-        let digits = [bytes.next().ok_or_else(bad)?, bytes.next().ok_or_else(bad)?];
-        let decoded = data_encoding::HEXLOWER_PERMISSIVE.decode(&digits).map_err(|_| bad())?;
-        out.extend(decoded);
-    }
-    String::from_utf8(out).map_err(|_| bad())
 }
 
 #[cfg(test)]
