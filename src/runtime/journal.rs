@@ -76,7 +76,6 @@ fn as_rfc3339<S: Serializer>(at: &Wall, serializer: S) -> Result<S::Ok, S::Error
 
 /// Why a watcher gets no event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum EventGap {
     /// So many events are not kept any more. The next one that is follows.
     Missed(u64),
