@@ -227,6 +227,16 @@ impl<A> Day<A> {
         Ok(())
     }
 
+    /// Sets a key that others write as well. A machine may not know yet of its right to do so.
+    pub(crate) fn set_shared(&mut self, writer: Seat, document: &DocumentRef, key: &KeyPath, value: Value) {
+        let (doc, key) = (document.text(&self.simulation), key.clone());
+        match self.simulation.ask(writer, Write::Set { doc, key, value }) {
+            Ok(_) => self.report.writes += 1,
+            Err(CommandError::ReadOnly { .. } | CommandError::UnknownDocument(_)) => self.report.refused += 1,
+            Err(error) => self.wrong(format!("{writer:?} cannot write {document:?}: {error}")),
+        }
+    }
+
     /// A machine whose clock was wrong writes once more in a document, so that its stamps are put right.
     pub(crate) fn restamp(&mut self, seat: Seat, document: &DocumentRef) {
         let value = Value::from(self.rng.bits());

@@ -201,6 +201,11 @@ impl Simulation {
         }
     }
 
+    /// How a machine's wall clock goes.
+    pub fn clock(&self, seat: Seat) -> WallClock {
+        self.machine(seat).clock
+    }
+
     /// Sets a machine's wall clock right or wrong.
     pub fn set_clock(&mut self, seat: Seat, clock: WallClock) {
         self.machine_mut(seat).clock = clock;

@@ -5,12 +5,13 @@ use tombolo::layer::Kind;
 use tombolo::node::{CommandError, NodeSettings, Write};
 
 use crate::checker::{DocumentRef, Hashes, hashes, in_step, same_content, states_in_step};
-use crate::day::{Day, Patience, WriteOdds, draw_value, wait_in_step};
+use crate::day::{Day, Patience, WriteOdds, draw_value, key_of, wait_in_step};
 use crate::faults::{Fault, Rates, WallClock};
 use crate::report::RunReport;
 use crate::rng::Rng;
 use crate::{HOUR, MINUTE, MS, SECOND, Seat, Simulation};
 use tombolo::time::{Millis, Mono};
+use tombolo_delta::Value;
 
 /// How much happens in a run.
 #[derive(Clone, Debug)]
@@ -39,6 +40,7 @@ impl Default for SwarmPlan {
 enum SwarmAction {
     Write,
     PublishState,
+    Race,
     Crash,
     Restart(Seat),
     Part,
@@ -50,6 +52,8 @@ enum SwarmAction {
 const ODDS: WriteOdds = WriteOdds { own_permille: 500, own_keys: 6, shared_keys: 8, crash_permille: 25 };
 /// Members that may only read, per thousand.
 const OBSERVERS_PERMILLE: u32 = 150;
+/// Races in a day.
+const RACES: u64 = 8;
 
 /// One run of the scenario.
 struct Swarm {
@@ -59,6 +63,8 @@ struct Swarm {
     /// Two machines that never reach each other directly.
     parted: Option<(Seat, Seat)>,
     healed: Mono,
+    /// Draws the races; what else a seed does stays the same.
+    races: Rng,
 }
 
 impl AsMut<Simulation> for Swarm {
@@ -74,8 +80,14 @@ pub fn run(seed: u64, plan: &SwarmPlan) -> RunReport {
     let mut simulation = Simulation::new(rng.bits(), rates);
     simulation.watch_by_oracle();
     let day = Day::new(simulation, rng);
-    let mut swarm =
-        Swarm { day, plan: plan.clone(), documents: Vec::new(), parted: None, healed: Mono::ZERO };
+    let mut swarm = Swarm {
+        day,
+        plan: plan.clone(),
+        documents: Vec::new(),
+        parted: None,
+        healed: Mono::ZERO,
+        races: Rng::new(!seed),
+    };
     if let Err(wrong) = swarm.live() {
         swarm.day.wrong(wrong);
     }
@@ -130,6 +142,10 @@ impl Swarm {
         self.plan_some((5, 14), || SwarmAction::Part);
         self.plan_clocks();
         self.part_for_good();
+        for _ in 0..RACES {
+            let at = self.day.simulation.time() + self.races.length_below(self.plan.faulty);
+            self.day.schedule.at(at, SwarmAction::Race);
+        }
     }
 
     fn plan_writes(&mut self) {
@@ -218,6 +234,7 @@ impl Swarm {
         match action {
             SwarmAction::Write => self.write(),
             SwarmAction::PublishState => self.day.publish_state(),
+            SwarmAction::Race => self.race(),
             SwarmAction::Crash => self.crash(),
             SwarmAction::Restart(seat) => self.day.simulation.restart(seat),
             SwarmAction::Part => self.part(),
@@ -321,6 +338,29 @@ impl Swarm {
         }
         if self.day.write(writer, &document, &ODDS) {
             self.restart_later(writer);
+        }
+    }
+
+    /// Two machines that have one time write the same keys at one instant, unseen by each other. Of two stamps of one millisecond
+    /// the counter decides, of equal ones the author.
+    fn race(&mut self) {
+        let Some(document) = self.races.pick(&self.documents).cloned() else { return };
+        let mut writers = self.day.running();
+        writers
+            .retain(|seat| !self.day.erring.contains(seat) && self.day.trust.writes(document.owner, *seat));
+        self.races.shuffle(&mut writers);
+        let [first, second, ..] = *writers.as_slice() else { return };
+        let key = key_of(["shared".to_owned(), format!("k{}", self.races.below(ODDS.shared_keys))]);
+        let before = self.races.chance(500).then(|| key_of(["shared".to_owned(), "before".to_owned()]));
+        for (seat, before) in [(first, before), (second, None)] {
+            let number = Value::from(self.races.bits());
+            let pair = Value::map([("left", number.clone()), ("right", number.clone())]);
+            let clock = self.day.simulation.clock(seat);
+            self.day.simulation.set_clock(seat, WallClock::default());
+            for (key, value) in before.iter().map(|key| (key, number.clone())).chain([(&key, pair)]) {
+                self.day.set_shared(seat, &document, key, value);
+            }
+            self.day.simulation.set_clock(seat, clock);
         }
     }
 

@@ -169,6 +169,17 @@ fn found_by_model(fault: PlantedFault, seed: u64, plan: &SwarmPlan) -> Vec<Strin
     report.wrongs.into_iter().filter(|wrong| wrong.contains("by the model")).collect()
 }
 
+/// A quarter of a day of three machines is enough to meet each of them.
+#[test]
+fn the_swarm_finds_each_planted_fault() {
+    let plan = SwarmPlan { machines: (3, 3), faulty: 6 * HOUR, writes: 80, ..SwarmPlan::default() };
+    for fault in FAULTS {
+        let found = (0..8).find(|seed| !found_by_model(fault, *seed, &plan).is_empty());
+        println!("{fault:?} is found at seed {found:?}");
+        assert!(found.is_some(), "no seed shows {fault:?}");
+    }
+}
+
 /// Not a test of its own: with `TOMBOLO_PLANT=1` it prints, for the seeds that are asked for, which faults the model finds.
 #[test]
 fn replay_planted() {

@@ -123,7 +123,8 @@ impl AsMut<Simulation> for Chaos {
 pub fn run(seed: u64, plan: &ChaosPlan) -> RunReport {
     let mut rng = Rng::new(seed);
     let mode = if rng.chance(200) { Mode::SignedClear } else { Mode::Encrypted };
-    let simulation = Simulation::new(rng.bits(), Rates::CLEAN);
+    let mut simulation = Simulation::new(rng.bits(), Rates::CLEAN);
+    simulation.watch_by_oracle();
     let mut chaos = Chaos {
         day: Day::new(simulation, rng),
         plan: plan.clone(),
