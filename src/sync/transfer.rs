@@ -8,7 +8,7 @@
 //! fastest brings a full answer. A part counts wherever it comes from. What was asked for over a link that is gone, or was not
 //! answered, is asked for over another.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::{LinkId, PeerId};
 
@@ -23,6 +23,11 @@ use crate::time::{Millis, Mono};
 const BUCKETS_PER_ASK: usize = 32;
 /// What was asked for is asked for again after this long without an answer.
 const ASK_RETRY: Millis = Millis::from_ms(2 * WANT_RETRY.ms());
+/// Questions for buckets that wait for their answers over a fast link: while one answer is taken, the next ones are made and sent.
+const ASKS_PER_LINK_MAX: usize = 4;
+/// A link is fast if a full answer takes at most so long over it. What was asked of a slower one is a wait for all that follows on it, and
+/// is asked for twice where the link dies, so that has one question at a time.
+const FAST_ANSWER: Millis = Millis::from_ms(100);
 
 /// One large layer on its way to this node.
 #[derive(Debug)]
@@ -34,8 +39,8 @@ pub struct Transfer {
     expected: BTreeMap<NodePath, [u8; 32]>,
     nodes_due: BTreeSet<NodePath>,
     buckets_due: BTreeSet<BucketIndex>,
-    /// What was asked for and has not come.
-    asked: BTreeMap<LinkId, TransferAsk>,
+    /// What was asked for and has not come, of each link in the order in which it was asked.
+    asked: BTreeMap<LinkId, VecDeque<TransferAsk>>,
     moved_at: Mono,
 }
 
@@ -130,7 +135,7 @@ impl Transfers {
     pub fn peer_down(&mut self, peer: &PeerId) {
         for transfer in self.under_way.values_mut() {
             transfer.sources.remove(peer);
-            transfer.asked.retain(|_, ask| ask.peer != *peer);
+            transfer.drop_asks(|ask| ask.peer == *peer);
         }
     }
 
@@ -149,7 +154,7 @@ impl Transfers {
     /// When something is to be asked again.
     pub fn poll_timeout(&self) -> Option<Mono> {
         let asked = self.under_way.values().filter(|transfer| !transfer.sources.is_empty());
-        let retries = asked.flat_map(|transfer| transfer.asked.values().map(|ask| ask.again_at));
+        let retries = asked.flat_map(|transfer| transfer.asks_open().map(|ask| ask.again_at));
         retries.chain(self.under_way.values().map(|t| t.moved_at + TRANSFER_STALE)).min()
     }
 
@@ -177,7 +182,7 @@ impl Transfers {
     ) -> Result<(), TransferError> {
         let parts = &self.parts;
         let transfer = find(&mut self.under_way, id)?;
-        transfer.asked.remove(&link);
+        transfer.answered(link, |ask| ask.buckets.is_empty());
         for (path, children) in nodes {
             if !transfer.nodes_due.contains(&path) {
                 continue;
@@ -232,7 +237,7 @@ impl Transfers {
         now: Mono,
     ) -> Result<(), TransferError> {
         let transfer = find(&mut self.under_way, id)?;
-        transfer.asked.remove(&link);
+        transfer.answered(link, |ask| parts.iter().any(|(bucket, _)| ask.buckets.contains(bucket)));
         for (bucket, cbor) in parts {
             if !transfer.buckets_due.contains(&bucket) {
                 continue;
@@ -275,10 +280,11 @@ impl Transfers {
         let same = |path: NodePath, content: &MapContent| {
             content.hash(path).map(|h| h.hash) == transfer.expected.get(&path).copied()
         };
+        // All buckets in one change: what is above them is hashed once.
+        let mut changes = Vec::new();
         for number in 0..crate::layer::BUCKETS {
             let bucket = BucketIndex::new(u64::from(number)).expect("a number below the count of buckets");
             let path = NodePath::from(bucket);
-            let known = transfer.expected.get(&path);
             // A bucket below a node that is the same here was never looked at.
             let above_same = own.is_some_and(|own| {
                 let (mut node, mut unchanged) = (path, false);
@@ -291,14 +297,13 @@ impl Transfers {
             if above_same || same(path, &content) {
                 continue;
             }
-            match known {
-                None => content.replace_bucket(bucket, &[])?,
-                Some(hash) => {
-                    let cbor = self.parts.get(hash).ok_or(TransferError::Root)?;
-                    content.replace_bucket(bucket, cbor)?;
-                }
-            }
+            let cbor = match transfer.expected.get(&path) {
+                None => &[][..],
+                Some(hash) => self.parts.get(hash).ok_or(TransferError::Root)?,
+            };
+            changes.extend(content.bucket_changes(bucket, cbor)?);
         }
+        content.change(changes)?;
         if content.root() != transfer.signed.head.root {
             return Err(TransferError::Root);
         }
@@ -327,26 +332,46 @@ impl Transfers {
 }
 
 impl Transfer {
-    /// What each of these links that has nothing to bring is asked for.
+    /// What each of these links that has nothing to bring is asked for, and each fast one that has little.
     fn asks(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
-        self.asked.retain(|_, ask| now < ask.again_at);
+        self.drop_asks(|ask| ask.again_at <= now);
         let mut lanes: Vec<TransferLane> =
             lanes.iter().filter(|lane| self.sources.contains(&lane.peer)).copied().collect();
         lanes.sort_by_key(|lane| (lane.arrives, lane.link));
         let Some(fastest) = lanes.first().map(|lane| lane.arrives) else { return Vec::new() };
         let mut asks = Vec::new();
         for lane in lanes {
-            if self.asked.contains_key(&lane.link) {
-                continue;
-            }
-            if let Some((message, buckets)) = self.ask_over(&lane, fastest, now) {
+            let asks_max = if lane.arrives <= FAST_ANSWER { ASKS_PER_LINK_MAX } else { 1 };
+            while self.asked.get(&lane.link).map_or(0, VecDeque::len) < asks_max {
+                let Some((message, buckets)) = self.ask_over(&lane, fastest, now) else { break };
                 // A slow link is given the time that it takes.
                 let again_at = now + (lane.arrives * 3).max(ASK_RETRY);
-                self.asked.insert(lane.link, TransferAsk { peer: lane.peer, at: now, again_at, buckets });
+                let ask = TransferAsk { peer: lane.peer, at: now, again_at, buckets };
+                self.asked.entry(lane.link).or_default().push_back(ask);
                 asks.push((lane, message));
             }
         }
         asks
+    }
+
+    fn asks_open(&self) -> impl Iterator<Item = &TransferAsk> {
+        self.asked.values().flatten()
+    }
+
+    fn drop_asks(&mut self, is_over: impl Fn(&TransferAsk) -> bool) {
+        self.asked.retain(|_, asks| {
+            asks.retain(|ask| !is_over(ask));
+            !asks.is_empty()
+        });
+    }
+
+    /// An answer came over a link: to the question that it fits, else to the one that was asked first.
+    fn answered(&mut self, link: LinkId, fits: impl Fn(&TransferAsk) -> bool) {
+        let Some(asks) = self.asked.get_mut(&link) else { return };
+        asks.remove(asks.iter().position(fits).unwrap_or(0));
+        if asks.is_empty() {
+            self.asked.remove(&link);
+        }
     }
 
     /// Nodes are asked for over one link at a time, the fastest that is idle; buckets over all, each in proportion to how fast it is.
@@ -358,19 +383,19 @@ impl Transfer {
     ) -> Option<(Message, BTreeSet<BucketIndex>)> {
         let id = TransferId { layer: self.signed.head.layer.hash(), root: self.signed.head.root };
         if !self.nodes_due.is_empty() {
-            if self.asked.values().any(|ask| ask.buckets.is_empty()) {
+            if self.asks_open().any(|ask| ask.buckets.is_empty()) {
                 return None;
             }
             let nodes = self.nodes_due.iter().take(TRANSFER_ASK_MAX / 4).copied().collect();
             return Some((Message::TreeAsk(id, nodes), BTreeSet::new()));
         }
-        let is_asked = |bucket: &&BucketIndex| self.asked.values().any(|ask| ask.buckets.contains(*bucket));
+        let is_asked = |bucket: &&BucketIndex| self.asks_open().any(|ask| ask.buckets.contains(*bucket));
         let unasked = self.buckets_due.iter().filter(|bucket| !is_asked(bucket));
         let share = BUCKETS_PER_ASK as u64 * fastest.ms().max(1) / lane.arrives.ms().max(1);
         let mut buckets: BTreeSet<BucketIndex> = unasked.take((share as usize).max(1)).copied().collect();
-        if buckets.is_empty() {
+        if buckets.is_empty() && !self.asked.contains_key(&lane.link) {
             // The last parts are under way over a link that brings them later than this one would.
-            let later = self.asked.values().filter(|ask| now > ask.at + lane.arrives * 2);
+            let later = self.asks_open().filter(|ask| now > ask.at + lane.arrives * 2);
             buckets = later.flat_map(|ask| &ask.buckets).take(BUCKETS_PER_ASK).copied().collect();
             buckets.retain(|bucket| self.buckets_due.contains(bucket));
         }
@@ -405,4 +430,104 @@ pub fn answer_parts(id: TransferId, content: &MapContent, buckets: &[BucketIndex
         })
         .collect();
     Message::Parts(id, parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::identity::Keypair;
+    use crate::layer::{DocumentId, DocumentName, Entry, Head, KeyPath, Kind, LayerId, Sequence};
+    use crate::time::Wall;
+    use tombolo_delta::Value;
+
+    /// A map of 4,000 entries in nearly as many buckets, signed.
+    fn layer() -> (SignedHead, MapContent) {
+        let me = Keypair::from_seeds(&[1; 32], &[2; 32]);
+        let entry = |n: u64| Entry { stamp: Timestamp::from_bits(n), value: Some(Value::from(n)), saw: None };
+        let mut map = MapContent::default();
+        map.change((0..4_000).map(|n| (KeyPath::parse(&n.to_string()).unwrap(), Some(entry(n))))).unwrap();
+        let document = DocumentId { owner: me.peer_id(), name: DocumentName::new("d").unwrap() };
+        let head = Head {
+            kind: Kind::Map,
+            layer: LayerId { document, author: me.peer_id() },
+            sequence: Sequence::new(1).unwrap(),
+            time: Wall::from_ms(1),
+            audience_sequence: Sequence::NONE,
+            root: map.root(),
+        };
+        (head.sign(&me), map)
+    }
+
+    /// The most questions that waited at once over one link, and how many there were until the layer had come.
+    fn fetch(arrives: Millis) -> (usize, usize) {
+        let (signed, map) = layer();
+        let id = TransferId { layer: signed.head.layer.hash(), root: signed.head.root };
+        let (peer, link, now) = (PeerId([3; 32]), LinkId(1), Mono::ZERO);
+        let lane = TransferLane { peer, link, arrives };
+        let mut transfers = Transfers::default();
+        transfers.begin(signed, peer, now);
+        let (mut open, mut open_max, mut asked) = (VecDeque::new(), 0, 0);
+        loop {
+            let asks = transfers.asks(now, &[lane]);
+            asked += asks.len();
+            open.extend(asks.into_iter().map(|(_, message)| message));
+            open_max = open_max.max(open.len());
+            match open.pop_front().expect("a question is open until all has come") {
+                Message::TreeAsk(_, nodes) => {
+                    let Message::Tree(_, nodes) = answer_tree(id, &map, &nodes) else { unreachable!() };
+                    transfers.take_nodes(&id, link, nodes, None, now).unwrap();
+                }
+                Message::PartsAsk(_, buckets) => {
+                    let Message::Parts(_, parts) = answer_parts(id, &map, &buckets) else { unreachable!() };
+                    transfers.take_parts(&id, link, parts, now).unwrap();
+                }
+                other => panic!("{other:?} is no question for parts"),
+            }
+            if let Some(layer) = transfers.finish(&id, None) {
+                assert_eq!(layer.unwrap().content.root(), map.root());
+                return (open_max, asked);
+            }
+        }
+    }
+
+    /// Over a fast link the next questions are on their way while an answer is; a slow link has one at a time. No bucket is asked for twice.
+    #[test]
+    fn a_fast_link_has_several_questions_under_way() {
+        let (fast, asked) = fetch(Millis::from_ms(3));
+        let (slow, asked_slowly) = fetch(Millis::from_secs(2));
+        assert_eq!((fast, slow), (ASKS_PER_LINK_MAX, 1));
+        assert!(asked <= asked_slowly + 1, "{asked} questions, {asked_slowly} one at a time");
+    }
+
+    /// What was asked for over a link that is gone is asked for over another, with all that waited there.
+    #[test]
+    fn what_a_dead_link_owes_is_asked_for_elsewhere() {
+        let (signed, map) = layer();
+        let id = TransferId { layer: signed.head.layer.hash(), root: signed.head.root };
+        let (peer, now) = (PeerId([3; 32]), Mono::ZERO);
+        let lane = |link| TransferLane { peer, link: LinkId(link), arrives: Millis::from_ms(3) };
+        let mut transfers = Transfers::default();
+        transfers.begin(signed, peer, now);
+        let mut owed = Vec::new();
+        while owed.is_empty() {
+            for (_, message) in transfers.asks(now, &[lane(1)]) {
+                match message {
+                    Message::TreeAsk(_, nodes) => {
+                        let Message::Tree(_, nodes) = answer_tree(id, &map, &nodes) else { unreachable!() };
+                        transfers.take_nodes(&id, LinkId(1), nodes, None, now).unwrap();
+                    }
+                    Message::PartsAsk(_, buckets) => owed.extend(buckets),
+                    other => panic!("{other:?} is no question for parts"),
+                }
+            }
+        }
+        assert!(transfers.asks(now, &[lane(1)]).is_empty(), "nothing more is asked before an answer");
+        transfers.link_down(LinkId(1));
+        let again = transfers.asks(now, &[lane(2)]).into_iter().flat_map(|(_, message)| match message {
+            Message::PartsAsk(_, buckets) => buckets,
+            other => panic!("{other:?} is no question for buckets"),
+        });
+        assert_eq!(again.collect::<Vec<_>>(), owed);
+    }
 }
