@@ -118,7 +118,7 @@ fn transport() -> TransportConfig {
 }
 
 /// One probe for the packets of an Ethernet, in place of a search in four steps, which costs a short session more bytes than all else.
-/// Where it is lost, on a tunnel say, packets stay at the 1,200 bytes that every path carries.
+/// Where it is lost, as on a tunnel, packets stay at the 1,200 bytes that every path carries.
 fn one_probe() -> MtuDiscoveryConfig {
     let mut discovery = MtuDiscoveryConfig::default();
     discovery
