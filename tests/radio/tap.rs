@@ -78,7 +78,7 @@ fn the_air_never_carries_a_secret_a_name_or_an_identity() {
     attic.place.ok(&["set", "plan", "Losungswort", "Schwarzer Schwan 4711"]);
     in_step(&attic, &boat);
     within("the right to write", LONG, || {
-        boat.place.run(&["set", "attic/plan", "Antwort", "Weisse Taube 0815"]).status.success()
+        boat.place.run(&["set", "Dachboden-Nord/plan", "Antwort", "Weisse Taube 0815"]).status.success()
     });
     within("the answer", LONG, || attic.get("Antwort").is_some());
 
