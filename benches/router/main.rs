@@ -1,7 +1,7 @@
 //! Decisions of the router a second: one decision is one message to one peer, with every reason kept.
 //!
 //! ```text
-//! cargo bench --bench router -- [--peers N] [--decisions N] [--rounds N] [--json]
+//! cargo bench --bench router -- [--peers N] [--decisions N] [--rounds N] [--hours N] [--seed N] [--json]
 //! ```
 //!
 //! Each peer has three links: LAN, Tor and a radio. The rows are the median of the rounds:
@@ -11,6 +11,9 @@
 //! | `route` | what a node does for each message: question, decision, counters, journal |
 //! | `heartbeats` | the same where equal decisions follow each other and are folded |
 //! | `decide` | the pure function alone, on a question that is made before |
+//!
+//! Then a day of ten nodes on virtual time under each policy ([`day`]): bytes, airtime, and how late alarms are; and how long a
+//! document of 20 kB takes to a peer with a radio and Tor, beside the best plan. `--hours 0` leaves both out.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,6 +21,8 @@
     clippy::disallowed_methods,
     reason = "a measurement may panic, and reads clocks"
 )]
+
+mod day;
 
 use std::hint::black_box;
 use std::time::Instant;
@@ -39,6 +44,12 @@ struct RouterArguments {
     /// Rounds; each row is the median.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
+    /// Hours of the day that is simulated.
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(0..=24))]
+    hours: u64,
+    /// The seed of the simulated day.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
     /// One JSON object a row.
     #[arg(long)]
     json: bool,
@@ -109,7 +120,7 @@ fn median(rounds: u32, mut round: impl FnMut() -> f64) -> f64 {
 }
 
 fn main() {
-    let RouterArguments { peers, decisions, rounds, json, bench: _ } = RouterArguments::parse();
+    let RouterArguments { peers, decisions, rounds, hours, seed, json, bench: _ } = RouterArguments::parse();
     let classes = [Class::State, Class::Document, Class::Command, Class::Rights];
     let request = |n: u64| Request::new(classes[n as usize % classes.len()], 100 + n as usize % 200);
     let route = median(rounds, || {
@@ -151,5 +162,59 @@ fn main() {
             ),
             false => println!("  {row:<12}{per_second:>14.0}"),
         }
+    }
+    if hours > 0 {
+        days(hours, seed, json);
+    }
+}
+
+/// The simulated day under each policy, and the document.
+fn days(hours: u64, seed: u64, json: bool) {
+    if !json {
+        println!(
+            "\na day of 10 nodes, {hours} h, seed {seed}: 4 on a LAN, 3 with a radio, 3 with both; the LAN is gone from 9:00 to 15:00"
+        );
+        println!(
+            "  {:<26}{:>10}{:>9}{:>11}{:>9}{:>9}{:>9}{:>9}{:>8}",
+            "policy", "LAN kB", "frames", "airtime s", "mean s", "p50 s", "p95 s", "worst s", "missed"
+        );
+    }
+    for policy in day::POLICIES {
+        let row = day::day(policy, seed, hours);
+        let [p50, p95, worst] = [50, 95, 100].map(|percent| row.alarm_s(percent));
+        match json {
+            true => println!(
+                "{}",
+                serde_json::json!({
+                    "row": "day", "policy": policy.name, "preference": policy.preference, "hours": hours, "seed": seed,
+                    "lan_bytes": row.cable_bytes, "frames": row.frames, "air_bytes": row.air_bytes,
+                    "airtime_s": row.airtime_s, "alarms": row.alarms_s.len(), "alarm_mean_s": row.alarm_mean_s(),
+                    "alarm_p50_s": p50, "alarm_p95_s": p95, "alarm_worst_s": worst, "missed": row.missed,
+                })
+            ),
+            false => println!(
+                "  {:<26}{:>10}{:>9}{:>11.0}{:>9.2}{:>9.1}{:>9.1}{:>9.1}{:>8}",
+                policy.name,
+                row.cable_bytes / 1000,
+                row.frames,
+                row.airtime_s,
+                row.alarm_mean_s(),
+                p50,
+                p95,
+                worst,
+                row.missed
+            ),
+        }
+    }
+    let (took_s, best_s) = day::document(seed);
+    let ratio = took_s / best_s;
+    match json {
+        true => println!(
+            "{}",
+            serde_json::json!({"row": "document_20_kB", "took_s": took_s, "best_s": best_s, "ratio": ratio})
+        ),
+        false => println!(
+            "a document of 20 kB to a peer with radio and Tor: {took_s:.3} s, best plan {best_s:.3} s, {ratio:.2} times"
+        ),
     }
 }
