@@ -127,7 +127,7 @@ fn publish(field: &mut Field, at: usize, second: u64, runs: bool) {
     let status = if runs { AppStatus::Running } else { AppStatus::Stopped };
     let minute = second / 60 + at as u64;
     let state = NodeState {
-        node_name: Some(format!("station {at}")),
+        node_name: Some(format!("n{at}")),
         cpu_usage_percent: Some((minute * 37 % 1000) as f64 / 10.0),
         mem_used_bytes: Some(2_000_000_000 + minute * 4096 * 17 % 90_000_000),
         mem_total_bytes: Some(8_000_000_000),
@@ -234,7 +234,8 @@ pub(super) fn day(policy: DayPolicy, seed: u64, hours: u64) -> DayRow {
         }
         if now % 600 == 300 {
             let at = (now / 600) as usize % NODES;
-            set(&mut field, at, "notes", &format!("k{}", now / 600 % 20), format!("watch {now}, all well"));
+            let notes = if at == 0 { "notes" } else { "n0/notes" };
+            set(&mut field, at, notes, &format!("k{}", now / 600 % 20), format!("watch {now}, all well"));
         }
         second(&mut field, &mut pending, &mut row);
     }
