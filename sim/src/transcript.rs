@@ -96,11 +96,18 @@ impl Transcript {
         }
     }
 
-    fn line(&mut self, now: Now, name: &str, mut line: Json) {
-        line["at_ms"] = json!(now.mono.ms());
-        line["node"] = json!(name);
-        self.lines.push(line);
+    fn line(&mut self, now: Now, name: &str, line: Json) {
+        self.lines.push(stamped(now, name, line));
     }
+}
+
+/// A line with its time and the name of its node.
+fn stamped(now: Now, name: &str, mut line: Json) -> Json {
+    if let Json::Object(members) = &mut line {
+        members.insert("at_ms".to_owned(), json!(now.mono.ms()));
+        members.insert("node".to_owned(), json!(name));
+    }
+    line
 }
 
 // ---- inputs ------------------------------------------------------------------------------------------
@@ -221,7 +228,7 @@ pub fn replay(text: &str) -> Result<(usize, usize), String> {
     for (at, line) in text.lines().enumerate().skip(1) {
         let wrong = |what: String| format!("line {}: {what}", at + 1);
         let line: Json = serde_json::from_str(line).map_err(|error| wrong(error.to_string()))?;
-        let name = line["node"].as_str().ok_or_else(|| wrong("no node".to_owned()))?;
+        let name = line.get("node").and_then(Json::as_str).ok_or_else(|| wrong("no node".to_owned()))?;
         if line.get("output").is_some() {
             outputs += 1;
             let made = nodes.get_mut(name).and_then(|driven| driven.made.pop_front());
@@ -265,10 +272,8 @@ impl ReplayedNode {
         let node = self.node.as_mut()?;
         node.handle_input(now, input);
         while let Some(output) = node.poll_output() {
-            if let Some(mut made) = output_line(&output) {
-                made["at_ms"] = json!(now.mono.ms());
-                made["node"] = json!(self.name);
-                self.made.push_back(made);
+            if let Some(made) = output_line(&output) {
+                self.made.push_back(stamped(now, &self.name, made));
             }
         }
         Some(())
