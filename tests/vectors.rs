@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+#[path = "vectors/bundle.rs"]
+mod bundle;
 #[path = "vectors/links.rs"]
 mod links;
 #[path = "vectors/messages.rs"]
 mod messages;
+#[path = "vectors/readers.rs"]
+mod readers;
 #[path = "vectors/refused.rs"]
 mod refused;
 #[path = "vectors/requirements.rs"]

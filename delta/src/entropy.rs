@@ -275,6 +275,41 @@ mod tests {
         }
     }
 
+    /// Proves that `steps.json`, the vectors of the parts alone, is what this coder does: values of both functions, decisions to bytes,
+    /// and that the decisions of three deltas make their bytes, which they do with these chances only.
+    #[test]
+    fn the_parts_alone_are_as_the_vectors_have_them() {
+        let load = |name: &str| -> serde_json::Value {
+            let path = format!("{}/tests/vectors/{name}", env!("CARGO_MANIFEST_DIR"));
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+        };
+        let (steps, deltas) = (load("steps.json"), load("deltas.json"));
+        let number = |value: &serde_json::Value| value.as_i64().unwrap();
+        for pair in steps["squash"].as_array().unwrap() {
+            assert_eq!(i64::from(squash(number(&pair[0]) as i32)), number(&pair[1]));
+        }
+        for pair in steps["stretch"].as_array().unwrap() {
+            assert_eq!(i64::from(stretch(number(&pair[0]) as u16)), number(&pair[1]));
+        }
+        // A decision ends with chance, scale and answer.
+        let coded = |decisions: &serde_json::Value| {
+            let mut encoder = RangeEncoder::new();
+            for decision in decisions.as_array().unwrap() {
+                let [.., yes, scale, answer] = decision.as_array().unwrap().as_slice() else { panic!() };
+                encoder.decide(number(yes) as u32, number(scale) as u32, number(answer) == 1);
+            }
+            encoder.finish().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        for case in steps["coder"].as_array().unwrap() {
+            assert_eq!(coded(&case["decisions"]), case["hex"], "{}", case["about"]);
+        }
+        for walk in steps["walks"].as_array().unwrap() {
+            let delta = &deltas.pointer(walk["delta"].as_str().unwrap()).unwrap()["delta"];
+            let content = coded(&walk["decisions"]);
+            assert_eq!(*delta, format!("{:02x}{content}", 0x40 + content.len() / 2), "{}", walk["about"]);
+        }
+    }
+
     #[test]
     fn the_tables_are_each_others_inverse() {
         assert_eq!((squash(0), stretch(32768)), (32768, 0));

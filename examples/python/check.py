@@ -10,6 +10,7 @@ import sys
 try:
     import air
     import cbor
+    import coder
     import delta
     import envelope
     import federation
@@ -21,6 +22,7 @@ except ImportError as missing:
     sys.exit(77)
 
 unhex = bytes.fromhex
+FOLDERS = []  # of the file that is being read
 
 
 class Count:
@@ -82,6 +84,27 @@ def cbor_json(count, vectors):
         count.accept(vector["hex"], (data, vector["value"]), lambda: (cbor.encode(cbor.decode(data)), typed(cbor.decode(data))))
     for vector in vectors["refused"]:
         count.refuse(vector["hex"], cbor.decode, unhex(vector["hex"]), name=vector["error"])
+
+
+def steps_json(count, vectors):
+    for name, of in (("squash", coder.squash), ("stretch", coder.stretch)):
+        for given, expected in vectors[name]:
+            count.same(f"{name}({given})", of(given), expected)
+    for case in vectors["coder"]:
+        decoder = coder.Coder(unhex(case["hex"]))
+        found = [[yes, scale, decoder.decide(yes, scale)] for yes, scale, _ in case["decisions"]]
+        count.accept(case["about"], (case["decisions"], None), lambda: (found, decoder.finish()))
+    deltas = json.loads((pathlib.Path(FOLDERS[0]) / "deltas.json").read_text())["deltas"]
+    for walk in vectors["walks"]:
+        vector, made = deltas[int(walk["delta"].rsplit("/", 1)[1])], []
+
+        class Noting(coder.Coder):
+            def decide(self, yes, scale=16):
+                made.append([yes, scale, super().decide(yes, scale)])
+                return made[-1][2]
+        context = [vector["context"][n] for n in ("base_sequence", "sequence", "base_time_ms", "time_ms")]
+        delta.Walk(cbor.decode(unhex(vector["base"])), context, Noting(cbor.decode(unhex(vector["delta"])))).delta()
+        count.same(walk["about"], made, [decision[2:] for decision in walk["decisions"]])
 
 
 def deltas_json(count, vectors):
@@ -167,6 +190,16 @@ def messages_json(count, v):
     name_hash = derive("tombolo 1 ended name", bytes([6] * 16) + end["name"].encode(), 8)
     count.same("end", federation.read_ends(unhex(end["cbor"])), {name_hash: (end["since"], end["last"])})
     count.same("keys", plain(cbor.decode(unhex(v["keys"]["cbor"]))), v["keys"]["value"])
+
+
+def bundle_json(count, v):
+    for vector in v["accepted"]:
+        expected = (unhex(vector["from"]), [unhex(message) for message in vector["messages"]])
+        count.accept(vector["about"], expected, envelope.open_bundle, unhex(vector["hex"]), unhex(vector["reader_seed"]))
+        for message in expected[1]:
+            count.accept("message of a bundle", message[0], lambda: envelope.decode_message(message)[0])
+    for vector in v["refused"]:
+        count.refuse(vector["why"], envelope.open_bundle, unhex(vector["hex"]), unhex(vector["reader_seed"]))
 
 
 def federation_json(count, v):
@@ -445,6 +478,22 @@ def rules_json(count, v):
         count.refuse(f"{case['what']}: {case['why']}", readers[case["what"]], case)
 
 
+def transcript(count, lines):
+    """What nodes sent: each message is one of the pages, each whole layer is signed."""
+    for line in map(json.loads, lines):
+        data = unhex(line.get("hex") or "")
+        about = f"{line.get('node')} at {line.get('at_ms')}"
+        if line.get("output") == "frame":
+            count.accept(about, True, lambda: frames.header(data + bytes(2)).kind <= 10)
+        elif line.get("output") == "join_answer":
+            count.accept(about, True, lambda: federation.decode_answer(data)[0])
+        elif line.get("output") == "send" and data[0] == 5:
+            whole = envelope.decode_whole(data[1:])
+            count.same(f"{about}: signature", envelope.holds(whole.head, whole.signature), True)
+        elif line.get("output") == "send" and not 0x0B <= data[0] <= 0x0E:
+            count.accept(about, data[0] if data[0] < 0x80 else 0x80, lambda: envelope.decode_message(data)[0])
+
+
 READERS = {name.removesuffix("_json") + ".json": reader for name, reader in globals().items() if name.endswith("_json")}
 
 
@@ -453,12 +502,20 @@ def main(folders):
     total, wrong = Count(), 0
     for path in sorted(path for folder in folders for path in pathlib.Path(folder).glob("*.json")):
         count = Count()
+        FOLDERS[:] = [path.parent]
         READERS[path.name](count, json.loads(path.read_text()))
         print(f"{path.name:16} {count.accepted:4} accepted {count.refused:4} refused {len(count.wrong):4} different")
         for line in count.wrong:
             print(f"  {line}")
         wrong += len(count.wrong)
         total.accepted, total.refused = total.accepted + count.accepted, total.refused + count.refused
+    count = Count()
+    for path in sorted(path for folder in folders for path in pathlib.Path(folder).glob("transcripts/*.jsonl")):
+        transcript(count, path.read_text().splitlines()[1:])
+    print(f"transcripts      {count.accepted:4} messages and frames as the pages have them {len(count.wrong):4} different")
+    for line in count.wrong:
+        print(f"  {line}")
+    wrong += len(count.wrong)
     print(f"totals: {total.accepted} accepted, {total.refused} refused, {wrong} different")
     return 1 if wrong or not total.accepted else 0
 

@@ -3,7 +3,7 @@ from collections import namedtuple
 
 import cbor
 from cbor import refuse_unless
-from curves import verify
+from curves import agree, chacha, public_of, verify, x_public, x_secret
 from hashes import blake3, derive
 
 Head = namedtuple("Head", "kind owner name author sequence time audience_sequence root")
@@ -260,3 +260,31 @@ def decode_message(data):
     fields = items(cbor.decode(body, 1 << 20, 8, 65_536))
     refuse_unless(kind in (1, 2) or len(fields) <= 4096, "Shape")
     return kind, READERS[kind](fields)
+
+
+# ---- a file that is carried by hand ------------------------------------------------------------------
+
+def open_bundle(data, seed):
+    """(sender, messages) of the part that is sealed to this reader."""
+    begin, reader, secret = b"tombolo-bundle-1\n", public_of(seed), x_secret(seed)
+    refuse_unless(data.startswith(begin), "NoBundle")
+    rest = data[len(begin):]
+    while rest:
+        ephemeral, rest = take(rest, 32)
+        sealed_sender, rest = take(rest, 48)
+        length, rest = take(rest, 4)
+        sealed, rest = take(rest, int.from_bytes(length, "big"))
+        shared = agree(secret, x_public(ephemeral))
+        try:
+            key = derive("tombolo 2026 bundle sender 1", shared + ephemeral + reader)
+            sender = chacha(key, 0, sealed_sender, None, False)
+        except cbor.Refused:
+            continue
+        parts = shared + agree(secret, x_public(sender)) + ephemeral + sender + reader
+        plain, messages = chacha(derive("tombolo 2026 bundle messages 1", parts), 0, sealed, None, False), []
+        while plain:
+            length, plain = take(plain, 4)
+            message, plain = take(plain, int.from_bytes(length, "big"))
+            messages.append(message)
+        return sender, messages
+    refuse_unless(False, "NotForUs")

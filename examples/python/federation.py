@@ -28,6 +28,15 @@ def did(public):
     return "did:key:z" + text
 
 
+def key_of_did(text):
+    refuse_unless(text.startswith("did:key:z") and all(letter in ALPHABET for letter in text[9:]), "Identity")
+    value = 0
+    for letter in text[9:]:
+        value = value * 58 + ALPHABET.index(letter)
+    refuse_unless(value >> 256 == 0xED01 and did((value % (1 << 256)).to_bytes(32, "big")) == text, "Identity")
+    return (value % (1 << 256)).to_bytes(32, "big")
+
+
 def onion_address(public):
     check = hashlib.sha3_256(b".onion checksum" + public + b"\x03").digest()[:2]
     return base64.b32encode(public + check + b"\x03").decode().lower() + ".onion"

@@ -15,11 +15,12 @@ const PAGES: [&str; 6] = [
     "transports/mesh/FORMAT.md",
 ];
 
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     "delta/tests/vectors/cbor.json",
     "delta/tests/vectors/deltas.json",
     "tests/vectors/air.json",
     "tests/vectors/alarms.json",
+    "tests/vectors/bundle.json",
     "tests/vectors/commands.json",
     "tests/vectors/envelope.json",
     "tests/vectors/federation.json",
@@ -87,6 +88,7 @@ const ACCEPTED: &[(&str, &str, &[&str])] = &[
     ("E38", "federation", &["/request", "/token_hash"]),
     ("E39", "federation", &["/code"]),
     ("E40", "federation", &["/code_compact"]),
+    ("E41", "bundle", &["/accepted/0"]),
     ("C1", "commands", &["/command"]),
     ("C2", "commands", &["/command"]),
     ("C3", "commands", &["/answers"]),
@@ -227,6 +229,7 @@ fn table(file: &str, vectors: &Json) -> Table {
         "messages" => ("/refused", |vector| of_message(vector)),
         "refused" => ("/refused", |vector| of_reading(vector)),
         "links" => ("/stream/refused", |vector| of_stream(vector)),
+        "bundle" => ("/refused", |_| "E41"),
         "rules" => ("/refused", |vector| vector["requirement"].as_str().unwrap()),
         _ => return table,
     };
