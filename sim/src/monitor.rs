@@ -107,10 +107,11 @@ impl Monitor {
         self.sent.len() as u64
     }
 
-    /// How many frames with content went out since then, by radio and kind: parts, updates, whole layers, unsigned states.
+    /// How many frames with content went out since then, by radio and kind: updates, whole layers, unsigned states. A fragment does
+    /// not show of what it is one.
     pub fn content_since(&self, time: Mono) -> BTreeMap<(LinkId, u8), usize> {
         let mut frames = BTreeMap::new();
-        for sent in self.since(time).filter(|(_, kind)| matches!(kind, 1 | 5 | 6 | 9)) {
+        for sent in self.since(time).filter(|(_, kind)| matches!(kind, 5 | 6 | 9)) {
             *frames.entry(sent).or_default() += 1;
         }
         frames
