@@ -57,6 +57,10 @@ impl Simulation {
         let request = self.next_request(seat);
         self.feed(seat, Input::Command { request, command: command.into() });
         self.drain(seat, outputs);
+        if outputs > 0 {
+            // What was committed stays: the next start may already pass it.
+            self.consult_oracle(seat);
+        }
         self.crash(seat);
         self.reply(seat, request)
     }

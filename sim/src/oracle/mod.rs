@@ -210,7 +210,11 @@ impl Oracle {
         let (mut wrongs, mut ended) = (Vec::new(), Vec::new());
         for (key, entry) in dropped {
             if !views.iter().any(|view| view.may_drop(key, entry)) {
-                wrongs.push(format!("{me:?} has dropped {key}, {entry:?}, which it may not yet"));
+                wrongs.push(format!(
+                    "{me:?} has dropped {key}, {entry:?}, which it may not yet, from {:?} to {:?}",
+                    before.get(&me),
+                    new.0
+                ));
             }
             if entry.is_tombstone() {
                 let seen = now.iter().filter(|(author, _)| **author != me);
