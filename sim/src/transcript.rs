@@ -139,6 +139,7 @@ fn input_line(input: &Input) -> Json {
             json!({ "input": "command", "request": request.0, "command": command_line(command) })
         }
         Input::LinkMeasured { .. }
+        | Input::Denied { .. }
         | Input::RadioDown { .. }
         | Input::Call { .. }
         | Input::CallAnswered { .. }

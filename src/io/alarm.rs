@@ -7,6 +7,7 @@ use tombolo_transports::{JoinError, PeerId};
 use crate::federation::join::{JoinMessageError, JoinRefusal};
 use crate::layer::DocumentName;
 use crate::store::StoreError;
+use crate::time::Wall;
 use crate::watches::AlarmReport;
 
 /// A condition that a person should look at.
@@ -21,6 +22,13 @@ pub enum Alarm {
     TwoMachines {
         /// The name of the peer.
         peer: String,
+    },
+    /// A peer does not take this node any more.
+    RemovedBy {
+        /// The name of the peer.
+        peer: String,
+        /// When it first refused, by this node's reference time.
+        since: Wall,
     },
     /// An author signed two states with one sequence.
     Fork {

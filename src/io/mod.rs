@@ -60,6 +60,11 @@ pub enum Input {
         /// Why the link has ended.
         why: DownReason,
     },
+    /// A peer that was dialled and proved its key does not take this node.
+    Denied {
+        /// The peer.
+        peer: PeerId,
+    },
     /// A link has measured its path.
     LinkMeasured {
         /// The link that was measured.

@@ -8,6 +8,7 @@
 //! inviter that lets this node in has agreed, even if its answer was lost.
 
 mod adopt;
+mod denials;
 mod failures;
 mod joining;
 
@@ -29,6 +30,7 @@ use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, PEERS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
+use denials::Denials;
 use failures::TokenFailures;
 use joining::{CallTarget, InviterCalls};
 
@@ -39,6 +41,7 @@ pub struct Membership {
     incoming: BTreeMap<PeerId, IncomingInvite>,
     joining: InviterCalls,
     failures: TokenFailures,
+    denials: Denials,
     /// Whether an invite was open when watchers were last informed.
     were_open: BTreeSet<TokenHash>,
 }

@@ -37,6 +37,7 @@ impl Node {
         self.core.presence.session_up(self.core.now(), peer, over);
         let is_first = self.unicast.put_link(self.core.now(), link, peer, caps);
         self.replica.note_presence(&peer, self.core.reference());
+        self.membership.taken_again(&mut self.core, &peer);
         let record = self.replica.federation().peer(&peer);
         if record.is_some_and(|record| matches!(record.joined, Joined::Waiting { .. })) {
             // An inviter that lets this node in has agreed, even if its answer was lost.

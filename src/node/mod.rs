@@ -127,6 +127,7 @@ impl Node {
             Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),
             Input::LinkDown { link, why } => self.link_down(link, why),
             Input::LinkMeasured { link, report } => self.unicast.measured(&self.core, link, &report),
+            Input::Denied { peer } => self.membership.denied(&mut self.core, &self.replica, peer),
             Input::Received { link, bytes } => self.received(link, &bytes),
             Input::JoinRequest { request, peer, address, bytes } => {
                 self.join_request(request, peer, address, &bytes);
@@ -195,7 +196,11 @@ impl Node {
             Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
             // The requests that waited for calls were answered when the disk refused; an install counts as lost.
             Input::CallAnswered { id, .. } => drop(self.calls.end(id)),
-            Input::JoinAnswered { .. } | Input::Received { .. } | Input::Frame { .. } | Input::Timeout => {}
+            Input::JoinAnswered { .. }
+            | Input::Denied { .. }
+            | Input::Received { .. }
+            | Input::Frame { .. }
+            | Input::Timeout => {}
         }
     }
 
@@ -242,6 +247,7 @@ impl Node {
         self.calls.load(loaded.calls, loaded.called_states)?;
         let (outgoing, incoming) = (loaded.outgoing, loaded.incoming);
         self.membership.load(&self.core, outgoing, incoming, self.replica.federation());
+        self.membership.load_denials(&loaded.meta);
         self.broadcast.load(&loaded.meta);
         self.unicast.load_routes(&loaded.meta);
         self.unicast.load_receipts(&loaded.meta);

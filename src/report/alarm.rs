@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::clock::rfc3339;
 use crate::identity::did;
 use crate::io::view::AlarmView;
 use crate::io::{Alarm, StopReason};
@@ -17,6 +18,7 @@ impl Alarm {
             Alarm::KeyUsedElsewhere => "key_used_elsewhere",
             Alarm::OwnKeyHeard => "own_key_heard",
             Alarm::TwoMachines { .. } => "two_machines",
+            Alarm::RemovedBy { .. } => "removed_by",
             Alarm::Fork { .. } => "fork",
             Alarm::NotSaved { .. } => "not_saved",
             Alarm::ReadOnly { .. } => "disk_full",
@@ -42,7 +44,9 @@ impl Alarm {
     /// The peer about which the operator has to decide.
     pub fn peer(&self) -> Option<&str> {
         match self {
-            Alarm::IdentityEnded { peer } | Alarm::KeyStolen { peer, .. } => Some(peer),
+            Alarm::IdentityEnded { peer } | Alarm::KeyStolen { peer, .. } | Alarm::RemovedBy { peer, .. } => {
+                Some(peer)
+            }
             Alarm::KeyUsedElsewhere
             | Alarm::OwnKeyHeard
             | Alarm::TwoMachines { .. }
@@ -75,6 +79,11 @@ impl fmt::Display for Alarm {
             Alarm::TwoMachines { peer } => write!(
                 f,
                 "two machines run with the key of {peer}, and take each other's links: one of them has to be stopped"
+            ),
+            Alarm::RemovedBy { peer, since } => write!(
+                f,
+                "{peer} has removed this node, or taken its rights: it has refused this node's key since {}",
+                rfc3339(*since)
             ),
             Alarm::Fork { author, document } => write!(
                 f,

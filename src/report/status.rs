@@ -194,6 +194,9 @@ impl NodeReport<'_> {
         }
         let twice = self.unicast.run_twice(self.core);
         alarms.extend(twice.map(|peer| Alarm::TwoMachines { peer: self.name_of(peer) }));
+        let federation = self.replica.federation();
+        let denials = self.membership.denials().filter(|(peer, _)| federation.peer(peer).is_some());
+        alarms.extend(denials.map(|(peer, since)| Alarm::RemovedBy { peer: self.name_of(peer), since }));
         match source {
             TimeSource::Own => {}
             TimeSource::Median => alarms.push(Alarm::ClockDiffers),

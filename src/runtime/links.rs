@@ -143,6 +143,7 @@ async fn forward(
                 Task::Input(Input::LinkDown { link, why: reason })
             }
             LinkEvent::Measured { link, report } => Task::Input(Input::LinkMeasured { link, report }),
+            LinkEvent::Denied { peer } => Task::Input(Input::Denied { peer }),
             LinkEvent::JoinRequest { peer, address, bytes, answer } => {
                 Task::Join { peer, address, bytes, answer }
             }

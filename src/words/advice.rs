@@ -19,6 +19,9 @@ pub(crate) fn alarm(code: &str, message: &str, peer: &str) -> String {
         "key_stolen" => {
             format!("{message}, with `tombolo remove {peer}` or `tombolo trust {peer} LEVEL`")
         }
+        "removed_by" => {
+            format!("{message}: ask its operator for a new invite, or `tombolo remove {peer}`")
+        }
         "two_machines" => format!("{message}, and made again with `init` in an empty folder"),
         _ => message.to_owned(),
     }

@@ -99,6 +99,15 @@ fn a_removed_peer_is_cut_off_and_what_it_wrote_stays() {
     std::thread::sleep(std::time::Duration::from_millis(500));
     assert_eq!(boat.hash("plan"), before);
     assert_eq!(attic.ok(&["get", "plan", "from/boat"]), "1");
+    // The removed node learns that from the refusal of a key that attic has proved, and keeps it.
+    let is_removed =
+        || boat.json(&["status"])["alarm_codes"].as_array().unwrap().iter().any(|it| it == "removed_by");
+    eventually("the removed node knows", is_removed);
+    let status = boat.ok(&["status"]);
+    assert!(
+        status.contains("attic has removed this node") && status.contains("tombolo remove attic"),
+        "{status}"
+    );
 }
 
 /// The joiner runs no daemon: `join` runs one just until both sides agreed.

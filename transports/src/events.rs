@@ -60,6 +60,7 @@ impl Events {
             LinkEvent::Received { .. }
             | LinkEvent::Drained { .. }
             | LinkEvent::Measured { .. }
+            | LinkEvent::Denied { .. }
             | LinkEvent::JoinRequest { .. }
             | LinkEvent::Rejected { .. }
             | LinkEvent::Discovered { .. }

@@ -141,6 +141,11 @@ pub enum LinkEvent {
         /// Why the link ended.
         reason: DownReason,
     },
+    /// A peer that proved its key does not take this node: it has no place on the peer's list.
+    Denied {
+        /// The peer that was dialled.
+        peer: PeerId,
+    },
     /// A node asks to join while invites are open; its key is proved, nothing else is.
     JoinRequest {
         /// The key proved by TLS.

@@ -30,6 +30,10 @@ impl Default for Backoff {
 /// News makes a dial due at once, but not sooner than this after the one before: mDNS shows a
 /// peer's addresses in several events some 30 ms apart.
 pub const HURRY_GAP: Duration = Duration::from_millis(300);
+/// How long a peer that refuses this node is left alone; twice as long each time. At first it may be about to learn of it.
+pub const DENIED_FIRST: Duration = Duration::from_secs(30);
+/// At most so long.
+pub const DENIED_LONGEST: Duration = Duration::from_secs(6 * 60 * 60);
 /// A link that lived this long was good: the next loss starts with the shortest wait again.
 pub const SETTLED: Duration = Duration::from_secs(10);
 
@@ -42,6 +46,8 @@ struct Page {
     /// Where the last link went.
     worked: Option<Address>,
     failures: u32,
+    /// How often the peer itself has refused since it last took this node.
+    denials: u32,
     due: Option<Instant>,
     dialled: Option<Instant>,
 }
@@ -131,6 +137,14 @@ impl Book {
         }
     }
 
+    /// The peer does not take this node: that is asked again ever more rarely, and where there is news of the peer.
+    pub fn denied(&mut self, peer: &PeerId, now: Instant) {
+        if let Some(page) = self.pages.get_mut(peer) {
+            page.due = Some(now + DENIED_FIRST.saturating_mul(1 << page.denials.min(16)).min(DENIED_LONGEST));
+            page.denials = page.denials.saturating_add(1);
+        }
+    }
+
     /// A link ended after so long. One that had settled is dialled again soon; one that had not
     /// waits a little longer each time, but the peer is there, so not very long.
     pub fn lost(&mut self, peer: &PeerId, lived: Duration, now: Instant, chance: u32) {
@@ -145,6 +159,7 @@ impl Book {
     pub fn worked(&mut self, peer: PeerId, address: Address) {
         if let Some(page) = self.page(peer) {
             page.worked = Some(address);
+            page.denials = 0;
             page.keep(address);
         }
     }
@@ -249,6 +264,21 @@ mod tests {
         }
         book.lost(&PEER, SETTLED, now, u32::MAX);
         assert!(book.due(&PEER, now).unwrap() <= now + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_peer_that_refuses_is_asked_ever_more_rarely_until_it_takes_this_node() {
+        let (mut book, now) = (Book::default(), start());
+        book.learn(PEER, &[address(1)], now);
+        let waits = |book: &mut Book| {
+            book.denied(&PEER, now);
+            book.due(&PEER, now).unwrap() - now
+        };
+        assert_eq!([waits(&mut book), waits(&mut book)], [DENIED_FIRST, 2 * DENIED_FIRST]);
+        let last = (0..100).map(|_| waits(&mut book)).last();
+        assert_eq!(last, Some(DENIED_LONGEST));
+        book.worked(PEER, address(1));
+        assert_eq!(waits(&mut book), DENIED_FIRST);
     }
 
     #[test]

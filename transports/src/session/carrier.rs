@@ -229,6 +229,9 @@ pub enum SessionError {
     /// Another connection is the link.
     #[error("another connection is the link")]
     Duplicate,
+    /// The peer, which proved its key, has no place for this node.
+    #[error("the peer does not take this node")]
+    Denied,
     /// The connection ended before.
     #[error("the connection ended: {0}")]
     Ended(#[from] CarrierEnd),
@@ -251,7 +254,7 @@ impl SessionError {
             Self::Rejected(_) => Close::BadFrame,
             Self::Duplicate => Close::Duplicate,
             Self::Slow => Close::TooSlow,
-            Self::Ended(_) | Self::Stream | Self::Shutdown => Close::Done,
+            Self::Ended(_) | Self::Denied | Self::Stream | Self::Shutdown => Close::Done,
         }
     }
 }

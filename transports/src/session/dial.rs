@@ -5,7 +5,7 @@ use super::carrier::{BoxFuture, CarrierEnd, Close, Connection, Protocol, Session
 use super::greet::SessionSide;
 use super::{Sessions, chance};
 use crate::address::{Address, PeerId};
-use crate::link::RejectReason;
+use crate::link::{LinkEvent, RejectReason};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -122,9 +122,13 @@ impl Dialler {
         let token = self.under_way.entry(peer).or_default().clone();
         let (sessions, dial) = (self.sessions.clone(), self.dial.clone());
         tokio::spawn(async move {
-            let up = sessions.dial(&dial, peer, addresses).await;
-            if !up {
-                sessions.table().book.failed(&peer, Instant::now(), chance());
+            match sessions.dial(&dial, peer, addresses).await {
+                DialEnd::Up => {}
+                DialEnd::Failed => sessions.table().book.failed(&peer, Instant::now(), chance()),
+                DialEnd::Denied => {
+                    sessions.table().book.denied(&peer, Instant::now());
+                    sessions.events.send(LinkEvent::Denied { peer }).await;
+                }
             }
             drop(token);
             sessions.wake.notify_one();
@@ -140,10 +144,19 @@ pub(crate) async fn at(time: Option<Instant>) {
     }
 }
 
+/// What came of a dial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DialEnd {
+    Up,
+    Failed,
+    /// The peer does not take this node.
+    Denied,
+}
+
 impl Sessions {
     /// Tries the addresses, one after the other has begun, until one leads to a link, or to the news that
-    /// the peer takes another connection for it. Returns whether this dial made the link.
-    async fn dial(self: &Arc<Self>, dial: &Arc<dyn Dial>, peer: PeerId, addresses: Vec<Address>) -> bool {
+    /// the peer takes another connection for it.
+    async fn dial(self: &Arc<Self>, dial: &Arc<dyn Dial>, peer: PeerId, addresses: Vec<Address>) -> DialEnd {
         tracing::debug!(%peer, ?addresses, "dialling");
         let mut attempts = JoinSet::new();
         let mut delay = Duration::ZERO;
@@ -155,16 +168,18 @@ impl Sessions {
             });
             delay += STAGGER;
         }
+        let mut end = DialEnd::Failed;
         while let Some(ended) = attempts.join_next().await {
             let Ok((address, result)) = ended else { continue };
             match result {
-                Ok(()) => return true,
-                Err(SessionError::Duplicate) => return false,
+                Ok(()) => return DialEnd::Up,
+                Err(SessionError::Duplicate) => return DialEnd::Failed,
+                Err(SessionError::Denied) => end = DialEnd::Denied,
                 Err(SessionError::Rejected(reason)) => self.reject(reason, address),
                 Err(error) => tracing::debug!(%peer, %address, %error, "no link"),
             }
         }
-        false
+        end
     }
 
     async fn attempt(
@@ -182,6 +197,10 @@ impl Sessions {
         let result = self.start(carrier, streams, SessionSide::Dialled, dial.greet_max()).await;
         result.map_err(|error| match error {
             SessionError::Ended(CarrierEnd::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
+            // The handshake is over here, so the peer has proved its key, and no one else can refuse in its place.
+            SessionError::Ended(CarrierEnd::Refused | CarrierEnd::Peer(Some(Close::UnknownKey))) => {
+                SessionError::Denied
+            }
             error => error,
         })
     }
