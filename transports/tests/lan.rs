@@ -53,8 +53,8 @@ impl Node {
         loop {
             let event = timeout(PATIENCE, self.events.recv()).await.expect("an event in time");
             match event.expect("a living driver") {
-                // Reports come whenever there is something to measure.
-                LinkEvent::Measured { .. } => {}
+                // Reports come whenever there is something to measure, refusals whenever a stranger dials.
+                LinkEvent::Measured { .. } | LinkEvent::Denied { .. } => {}
                 other => return other,
             }
         }
