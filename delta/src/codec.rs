@@ -36,10 +36,49 @@ pub fn from_cbor(bytes: &[u8], limits: &Limits) -> Result<Value, CborError> {
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max });
     }
-    let mut reader = CborReader { bytes, at: 0, items_left: limits.items_max, owed: 0, limits };
+    let mut reader = CborReader::new(bytes, limits);
     let value = reader.value(0)?;
     reader.finish()?;
     Ok(value)
+}
+
+/// How many bytes [`to_cbor`] makes of a value.
+pub fn cbor_len(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) => 1,
+        Value::Int(int) => cbor_head_len(int.parts().1),
+        Value::Float(float) => float_len(float.to_bits()),
+        Value::Bytes(bytes) => cbor_head_len(bytes.len() as u64) + bytes.len(),
+        Value::Text(text) => cbor_head_len(text.len() as u64) + text.len(),
+        Value::Array(items) => cbor_head_len(items.len() as u64) + items.iter().map(cbor_len).sum::<usize>(),
+        Value::Map(map) => {
+            let key_len = |key: &Key| match key {
+                Key::Int(int) => cbor_head_len(int.parts().1),
+                Key::Text(text) => cbor_head_len(text.len() as u64) + text.len(),
+            };
+            let entries = map.iter().map(|(key, value)| key_len(key) + cbor_len(value));
+            cbor_head_len(map.len() as u64) + entries.sum::<usize>()
+        }
+    }
+}
+
+/// Bytes of a head with this argument: of a whole number itself, or of what stands before a text, byte string or array.
+pub fn cbor_head_len(argument: u64) -> usize {
+    match argument {
+        0..24 => 1,
+        24..0x100 => 2,
+        0x100..0x1_0000 => 3,
+        0x1_0000..0x1_0000_0000 => 5,
+        _ => 9,
+    }
+}
+
+fn float_len(bits: u64) -> usize {
+    match (HALF.narrow(bits), SINGLE.narrow(bits)) {
+        (Some(_), _) => 3,
+        (None, Some(_)) => 5,
+        (None, None) => 9,
+    }
 }
 
 /// Writes deterministic CBOR piece by piece, where a [`Value`] would only be made to be written.
@@ -114,7 +153,7 @@ pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// The content of the one byte string that `bytes` must be.
 pub(crate) fn read_bytes(bytes: &[u8]) -> Result<Option<&[u8]>, CborError> {
-    let mut reader = CborReader { bytes, at: 0, items_left: 1, owed: 0, limits: &Limits::SNAPSHOT };
+    let mut reader = CborReader::new(bytes, &Limits::SNAPSHOT);
     let (major, length) = reader.head()?;
     if major != BYTES {
         return Ok(None);
@@ -250,23 +289,127 @@ impl Short {
     }
 }
 
-struct CborReader<'a> {
+/// Reads deterministic CBOR piece by piece, where a [`Value`] would only be made to be taken apart. It accepts what [`from_cbor`]
+/// accepts, within the same limits, except that the caller compares the length of the input with `bytes_max`.
+#[derive(Debug)]
+pub struct CborReader<'a> {
     bytes: &'a [u8],
     at: usize,
     items_left: usize,
     /// Items, keys and values that the arrays and maps around this place have announced and that are still to come.
     owed: usize,
+    /// Of each array that was entered, the items that are still to come.
+    entered: Vec<usize>,
     limits: &'a Limits,
 }
 
 impl<'a> CborReader<'a> {
-    fn finish(&self) -> Result<(), CborError> {
+    /// A reader at the first item of some bytes, which may be a peer's.
+    pub fn new(bytes: &'a [u8], limits: &'a Limits) -> Self {
+        CborReader { bytes, at: 0, items_left: limits.items_max, owed: 0, entered: Vec::new(), limits }
+    }
+
+    /// Enters the next item, an array, and returns how many items it has; none where another item follows, which stays.
+    ///
+    /// # Errors
+    ///
+    /// The deviation from the deterministic form, or the limit that is exceeded.
+    pub fn enter_array(&mut self) -> Result<Option<usize>, CborError> {
+        if self.peek()? >> 5 != ARRAY {
+            return Ok(None);
+        }
+        let depth = self.begin_item();
+        self.count_item()?;
+        let (_, argument) = self.head()?;
+        if depth >= self.limits.depth_max {
+            return Err(CborError::TooDeep { max: self.limits.depth_max });
+        }
+        let length = self.fitting(argument, 1)?;
+        self.owed += length;
+        self.entered.push(length);
+        Ok(Some(length))
+    }
+
+    /// The next item, a text; none where another item follows, which stays.
+    ///
+    /// # Errors
+    ///
+    /// The deviation from the deterministic form, or the limit that is exceeded.
+    pub fn next_text(&mut self) -> Result<Option<&'a str>, CborError> {
+        if self.peek()? >> 5 != TEXT {
+            return Ok(None);
+        }
+        self.begin_item();
+        self.count_item()?;
+        let at = self.at;
+        let (_, length) = self.head()?;
+        self.text(length, at).map(Some)
+    }
+
+    /// The next item, a whole number; none where another item follows, which stays.
+    ///
+    /// # Errors
+    ///
+    /// The deviation from the deterministic form, or the limit that is exceeded.
+    pub fn next_int(&mut self) -> Result<Option<Int>, CborError> {
+        if !matches!(self.peek()? >> 5, UNSIGNED | NEGATIVE) {
+            return Ok(None);
+        }
+        self.begin_item();
+        self.count_item()?;
+        let (major, argument) = self.head()?;
+        Ok(Some(Int::from_parts(major == NEGATIVE, argument)))
+    }
+
+    /// The next item, whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// The deviation from the deterministic form, or the limit that is exceeded.
+    pub fn next_value(&mut self) -> Result<Value, CborError> {
+        let depth = self.begin_item();
+        self.value(depth)
+    }
+
+    /// How many bytes were read so far.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes that were read from a position on.
+    pub fn read_since(&self, position: usize) -> &'a [u8] {
+        self.bytes.get(position..self.at).unwrap_or_default()
+    }
+
+    /// Whether nothing stands behind what was read.
+    ///
+    /// # Errors
+    ///
+    /// [`CborError::Trailing`] if something does.
+    pub fn finish(&self) -> Result<(), CborError> {
         if self.at < self.bytes.len() { Err(CborError::Trailing { at: self.at }) } else { Ok(()) }
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value, CborError> {
+    /// Leaves the arrays that are at their end, and takes one item of the one around. Returns how deep the item stands.
+    fn begin_item(&mut self) -> usize {
+        while self.entered.last() == Some(&0) {
+            self.entered.pop();
+        }
+        if let Some(left) = self.entered.last_mut() {
+            *left -= 1;
+            self.owed -= 1;
+        }
+        self.entered.len()
+    }
+
+    fn count_item(&mut self) -> Result<(), CborError> {
         let max = self.limits.items_max;
         self.items_left = self.items_left.checked_sub(1).ok_or(CborError::TooManyItems { max })?;
+        Ok(())
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, CborError> {
+        self.count_item()?;
         let at = self.at;
         if self.peek()? >> 5 == SIMPLE {
             return self.simple();

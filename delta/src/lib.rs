@@ -68,7 +68,7 @@ mod words;
 mod worst;
 
 pub use apply::apply;
-pub use codec::{CborWriter, from_cbor, to_cbor};
+pub use codec::{CborReader, CborWriter, cbor_head_len, cbor_len, from_cbor, to_cbor};
 pub use diff::diff;
 pub use error::{ApplyError, CborError, DecodeError, SerdeError};
 pub use limits::Limits;

@@ -4,7 +4,10 @@ mod common;
 
 use common::{context, pair, value};
 use proptest::prelude::*;
-use tombolo_delta::{Limits, Value, apply, decode, diff, encode, from_cbor, from_value, to_cbor, to_value};
+use tombolo_delta::{
+    CborReader, Limits, Value, apply, cbor_len, decode, diff, encode, from_cbor, from_value, to_cbor,
+    to_value,
+};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
@@ -24,7 +27,36 @@ proptest! {
     #[test]
     fn cbor_comes_back(value in value()) {
         let bytes = to_cbor(&value);
+        prop_assert_eq!(cbor_len(&value), bytes.len());
         prop_assert_eq!(from_cbor(&bytes, &Limits::default()), Ok(value));
+    }
+
+    /// Arrays that are read item by item have the items that they have as a whole, and end where it ends; cut short or changed, they are
+    /// refused as the whole is.
+    #[test]
+    fn cbor_reads_the_same_item_by_item(
+        lists in prop::collection::vec(prop::collection::vec(value(), 0..4), 0..4), at in any::<prop::sample::Index>(), bit in 0u8..9,
+    ) {
+        let mut bytes = to_cbor(&Value::Array(lists.into_iter().map(Value::Array).collect()));
+        if bit < 8 {
+            let at = at.index(bytes.len());
+            bytes[at] ^= 1 << bit;
+        }
+        let limits = Limits { items_max: 40, depth_max: 5, ..Limits::default() };
+        let by_item = || {
+            let mut reader = CborReader::new(&bytes, &limits);
+            let mut lists = Vec::new();
+            for _ in 0..reader.enter_array().ok()?? {
+                let items = reader.enter_array().ok()??;
+                let next = |_| reader.next_value().ok();
+                lists.push(Value::Array((0..items).map(next).collect::<Option<_>>()?));
+            }
+            reader.finish().ok()?;
+            Some(Value::Array(lists))
+        };
+        let is_list = |item: &Value| matches!(item, Value::Array(_));
+        let whole = from_cbor(&bytes, &limits).ok().filter(|whole| whole.as_array().is_some_and(|lists| lists.iter().all(is_list)));
+        prop_assert_eq!(by_item(), whole);
     }
 
     /// Bytes that are accepted are the ones that would be written.

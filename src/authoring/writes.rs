@@ -70,8 +70,7 @@ impl Authoring {
         let Ok((document, kind)) = writable(core, replica, doc) else { return false };
         let (Kind::Map, Some(key), Some(value)) = (kind, key, value) else { return true };
         // One plain key, nothing staged on it: the usual burst of `set`s shares one signature.
-        let is_plain =
-            flatten(Some(key), value).is_ok_and(|leaves| leaves.len() == 1 && leaves.contains_key(key));
+        let is_plain = !matches!(value, Value::Map(members) if !members.is_empty());
         let is_staged = |above: KeyPath| self.staged.has_at(&document, &above);
         !is_plain || self.staged.has_at_or_below(&document, key) || key.parents().any(is_staged)
     }
@@ -365,7 +364,7 @@ pub(super) fn writable(
     if let Some(why) = read_only(core, replica, &id, kind) {
         return Err(CommandError::ReadOnly { doc: doc.to_owned(), why });
     }
-    Ok((named_in_full(core, replica, doc)?, kind))
+    Ok((in_full(core, replica, id, doc)?, kind))
 }
 
 /// Refuses a write that was made for another state of a document than the present one.
@@ -385,7 +384,11 @@ fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Resu
 /// The document that a text names, to change it. A bare name changes no document of a peer: as soon as this node had one of that
 /// name, the same command would mean that.
 fn named_in_full(core: &Core, replica: &Replica, doc: &str) -> Result<DocumentId, CommandError> {
-    let id = replica.resolve_document(core, doc)?;
+    in_full(core, replica, replica.resolve_document(core, doc)?, doc)
+}
+
+/// The same, where the document that the text names was found.
+fn in_full(core: &Core, replica: &Replica, id: DocumentId, doc: &str) -> Result<DocumentId, CommandError> {
     match id.owner == core.me || doc.contains('/') {
         true => Ok(id),
         false => {

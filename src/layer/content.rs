@@ -3,11 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use tombolo_delta::{CborError, CborWriter, Limits, Value};
+use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 
 use crate::layer::tree::HashTree;
 use crate::layer::{BUCKETS, BucketIndex, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
 use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
+
+/// A key in which two states of a map differ, and its entry in the later one; none where it has none any more.
+pub type EntryChange = (KeyPath, Option<Arc<Entry>>);
 
 /// The content of a layer.
 #[derive(Clone, Debug)]
@@ -98,7 +101,10 @@ impl Content {
     pub fn from_cbor(kind: Kind, bytes: &[u8]) -> Result<Self, ContentError> {
         match kind {
             Kind::Snapshot => Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?)),
-            Kind::Map => Ok(Content::Map(MapContent::of_entries(read_entries(bytes)?)?)),
+            Kind::Map => {
+                let entries = read_entries(bytes)?.into_iter().map(|(key, entry)| (key, Arc::new(entry)));
+                Ok(Content::Map(MapContent::of_entries(entries)?))
+            }
         }
     }
 
@@ -123,22 +129,33 @@ fn snapshot_limits() -> Limits {
 /// Reads an array of entries, each key once.
 pub(crate) fn read_entries(bytes: &[u8]) -> Result<Vec<(KeyPath, Entry)>, ContentError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 2, items_max: LAYER_BYTES_MAX };
-    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
-        return Err(ContentError::NotEntries);
-    };
-    if items.len() > MAP_ENTRIES_MAX {
+    if bytes.len() > limits.bytes_max {
+        return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max }.into());
+    }
+    let mut reader = CborReader::new(bytes, &limits);
+    let count = reader.enter_array()?.ok_or(ContentError::NotEntries)?;
+    if count > MAP_ENTRIES_MAX {
         return Err(ContentError::TooManyEntries);
     }
-    let mut keys = BTreeSet::new();
-    let mut entries = Vec::with_capacity(items.len());
-    for item in items {
-        let (key, entry) = Entry::from_value(item)?;
-        if !keys.insert(key.clone()) {
-            return Err(ContentError::DuplicateKey(key));
-        }
-        entries.push((key, entry));
+    let mut entries = Vec::with_capacity(count);
+    for _ in 0..count {
+        entries.push(Entry::read(&mut reader)?);
     }
-    Ok(entries)
+    reader.finish()?;
+    match key_that_stands_twice(&entries) {
+        Some(key) => Err(ContentError::DuplicateKey(key)),
+        None => Ok(entries),
+    }
+}
+
+/// A key of which there are two entries. Those that were written in order show at one glance that there is none.
+fn key_that_stands_twice(entries: &[(KeyPath, Entry)]) -> Option<KeyPath> {
+    let place = |(key, _): &(KeyPath, Entry)| (BucketIndex::of(key), key.clone());
+    if entries.is_sorted_by(|a, b| place(a) < place(b)) {
+        return None;
+    }
+    let mut keys = BTreeSet::new();
+    entries.iter().find(|(key, _)| !keys.insert(key)).map(|(key, _)| key.clone())
 }
 
 /// The canonical CBOR of an array of entries.
@@ -169,17 +186,20 @@ impl MapContent {
     /// # Errors
     ///
     /// The limit that the content would exceed.
-    pub fn of_entries(entries: Vec<(KeyPath, Entry)>) -> Result<Self, ContentError> {
-        let mut placed = Vec::with_capacity(entries.len());
+    pub fn of_entries(
+        entries: impl IntoIterator<Item = (KeyPath, Arc<Entry>)>,
+    ) -> Result<Self, ContentError> {
+        let mut placed = Vec::new();
         for (key, entry) in entries {
             entry.check(&key)?;
-            placed.push(((BucketIndex::of(&key), key), Arc::new(entry)));
+            placed.push(((BucketIndex::of(&key), key), entry));
         }
         // Made from a sorted list in one go: many times faster than by single entries.
         let entries: BTreeMap<_, _> = placed.into_iter().collect();
         let bytes = entries.iter().map(|((_, key), entry)| entry.size(key)).sum();
         let tombstones = entries.values().filter(|entry| entry.is_tombstone()).count();
-        let buckets: BTreeSet<BucketIndex> = entries.keys().map(|(bucket, _)| *bucket).collect();
+        let mut buckets: Vec<BucketIndex> = entries.keys().map(|(bucket, _)| *bucket).collect();
+        buckets.dedup();
         let mut map = MapContent { entries, bytes, tombstones, tree: HashTree::default() };
         let hashes = map.checked_hashes(buckets)?;
         map.tree.update(hashes);
@@ -194,6 +214,11 @@ impl MapContent {
     /// The same, to be kept elsewhere as well.
     pub fn shared(&self, key: &KeyPath) -> Option<&Arc<Entry>> {
         self.entries.get(&(BucketIndex::of(key), key.clone()))
+    }
+
+    /// The entries of these keys as they are now.
+    pub fn entries_at(&self, keys: &[KeyPath]) -> Vec<EntryChange> {
+        keys.iter().map(|key| (key.clone(), self.shared(key).cloned())).collect()
     }
 
     /// All entries, by bucket and key.
@@ -265,27 +290,21 @@ impl MapContent {
         &mut self,
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
     ) -> Result<(), ContentError> {
-        let mut undo = Vec::new();
-        let mut touched = BTreeSet::new();
-        let mut refused = None;
+        let mut places = Vec::new();
         for (key, entry) in changes {
-            let size = match entry.as_ref().map_or(Ok(0), |entry| entry.check(&key)) {
-                Ok(size) => size,
-                Err(error) => {
-                    refused = Some(error.into());
-                    break;
-                }
-            };
-            let place = (BucketIndex::of(&key), key);
-            touched.insert(place.0);
-            let old = self.put(place.clone(), entry.map(Arc::new), size);
+            let size = entry.as_ref().map_or(Ok(0), |entry| entry.check(&key))?;
+            places.push(((BucketIndex::of(&key), key), entry.map(Arc::new), size));
+        }
+        // Neighbours one after the other; of two changes of one key the later still comes later.
+        places.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let mut touched: Vec<BucketIndex> = places.iter().map(|((bucket, _), ..)| *bucket).collect();
+        touched.dedup();
+        let mut undo = Vec::with_capacity(places.len());
+        for (place, entry, size) in places {
+            let old = self.put(place.clone(), entry, size);
             undo.push((place, old));
         }
-        let hashes = match refused {
-            Some(error) => Err(error),
-            None => self.checked_hashes(touched),
-        };
-        match hashes {
+        match self.checked_hashes(touched) {
             Ok(hashes) => {
                 self.tree.update(hashes);
                 Ok(())
@@ -302,6 +321,9 @@ impl MapContent {
 
     /// The keys under which this content has another entry than an older one, or none any more. Equal buckets are passed over.
     pub fn keys_changed_since(&self, old: &MapContent) -> Vec<KeyPath> {
+        if old.is_empty() {
+            return self.entries.keys().map(|(_, key)| key.clone()).collect();
+        }
         let mut keys = Vec::new();
         for bucket in (0..BUCKETS).filter_map(|number| BucketIndex::new(u64::from(number))) {
             let path = NodePath::from(bucket);
@@ -335,15 +357,6 @@ impl MapContent {
         Ok(drops.chain(entries.into_iter().map(|(key, entry)| (key, Some(entry)))).collect())
     }
 
-    /// Replaces a whole bucket; the entries must belong into it.
-    ///
-    /// # Errors
-    ///
-    /// An error where an entry belongs into another bucket, or a limit would be exceeded.
-    pub fn replace_bucket(&mut self, bucket: BucketIndex, cbor: &[u8]) -> Result<(), ContentError> {
-        self.change(self.bucket_changes(bucket, cbor)?)
-    }
-
     /// Puts or takes out an entry of so many bytes.
     fn put(
         &mut self,
@@ -368,7 +381,7 @@ impl MapContent {
     /// The hashes of some buckets as they are now, unless a limit is exceeded.
     fn checked_hashes(
         &self,
-        buckets: BTreeSet<BucketIndex>,
+        buckets: Vec<BucketIndex>,
     ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
         if self.entries.len() > MAP_ENTRIES_MAX {
             return Err(ContentError::TooManyEntries);
@@ -427,6 +440,29 @@ mod tests {
             let again = Content::from_cbor(Kind::Map, &content.to_cbor()).unwrap();
             prop_assert_eq!(again.root(), content.root());
             prop_assert_eq!(again.bytes(), content.bytes());
+            let Content::Map(map) = content else { unreachable!() };
+            for (key, entry) in map.iter() {
+                prop_assert_eq!(entry.size(key), entry.to_cbor(key).len());
+            }
+        }
+
+        /// Read piece by piece or taken apart as a value: the same entry, or none.
+        #[test]
+        fn an_entry_reads_the_same_both_ways(
+            change in changes(), flipped in any::<(prop::sample::Index, u8)>(),
+        ) {
+            for (key, entry) in change {
+                let Some(entry) = entry else { continue };
+                let mut cbor = entry.to_cbor(&key);
+                let whole = [cbor.clone(), { let at = flipped.0.index(cbor.len()); cbor[at] ^= flipped.1; cbor }];
+                for cbor in whole {
+                    let value = tombolo_delta::from_cbor(&cbor, &Limits::SNAPSHOT).ok();
+                    let taken_apart = value.and_then(|value| Entry::from_value(value).ok());
+                    let mut reader = CborReader::new(&cbor, &Limits::SNAPSHOT);
+                    let read = Entry::read(&mut reader).ok().filter(|_| reader.finish().is_ok());
+                    prop_assert_eq!(read, taken_apart);
+                }
+            }
         }
 
         #[test]

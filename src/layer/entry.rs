@@ -7,10 +7,10 @@
 //! `stamp` is the 64-bit hybrid clock stamp; a negative number marks the tombstone, as CBOR writes it at
 //! no cost. `saw` is 4 bytes. `src/envelope/FORMAT.md` draws it.
 
-use tombolo_delta::{CborWriter, Value};
+use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len, cbor_len};
 
 use crate::clock::Timestamp;
-use crate::layer::{KeyError, KeyPath};
+use crate::layer::{ContentError, KeyError, KeyPath};
 use crate::limits::{DEPTH_MAX, ENTRY_BYTES_MAX};
 
 /// The first 4 bytes of the hash of an entry: how its successor proves that its author saw it.
@@ -118,6 +118,32 @@ impl Entry {
         Ok((key, entry))
     }
 
+    /// The next item of a reader: the array of an entry, which may be a peer's, checked against the limits of the format.
+    ///
+    /// # Errors
+    ///
+    /// An error where the item is none of the four forms, or the entry exceeds a limit.
+    pub fn read(reader: &mut CborReader<'_>) -> Result<(KeyPath, Entry), ContentError> {
+        let items = reader.enter_array()?.ok_or(EntryError::Shape)?;
+        if items < 2 {
+            return Err(EntryError::Shape.into());
+        }
+        let key = KeyPath::read(reader)?;
+        let stamp = reader.next_int()?.ok_or(EntryError::Shape)?.get();
+        let is_live = stamp >= 0;
+        let value = match (is_live, items) {
+            (true, 3 | 4) => Some(reader.next_value()?),
+            (false, 2 | 3) => None,
+            (true | false, _) => return Err(EntryError::Shape.into()),
+        };
+        let has_saw = items > if is_live { 3 } else { 2 };
+        let saw = if has_saw { Some(read_saw(&reader.next_value()?)?) } else { None };
+        let bits = u64::try_from(if is_live { stamp } else { -1 - stamp }).map_err(|_| EntryError::Shape)?;
+        let entry = Entry { stamp: Timestamp::from_bits(bits), value, saw };
+        entry.check(&key)?;
+        Ok((key, entry))
+    }
+
     /// The limits of the format on one entry; the same for writers and readers. Returns the bytes of its CBOR.
     ///
     /// # Errors
@@ -142,7 +168,9 @@ impl Entry {
 
     /// Bytes of the entry's CBOR under `key`: what quotas count.
     pub fn size(&self, key: &KeyPath) -> usize {
-        self.to_cbor(key).len()
+        // The heads of an array of at most four items and of the four bytes of a hash take a byte each.
+        let saw = self.saw.map_or(0, |saw| 1 + saw.len());
+        1 + key.size() + cbor_head_len(self.stamp.bits()) + self.value.as_ref().map_or(0, cbor_len) + saw
     }
 
     /// The hash by which a successor names this entry: BLAKE3 of its canonical CBOR, 4 bytes.

@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
-use tombolo_delta::{CborWriter, Value};
+use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len};
 
-use crate::layer::BucketIndex;
+use crate::layer::{BucketIndex, ContentError, EntryError};
 use crate::limits::{DEPTH_MAX, SEGMENT_BYTES_MAX};
 
 /// A key: 1 to 64 segments of at most 1,024 bytes each. A JSON object is spread over keys, one segment
@@ -84,15 +84,22 @@ impl KeyPath {
     ///
     /// `Empty` for no segment, or the limit that is exceeded.
     pub fn new(segments: Vec<String>) -> Result<Self, KeyError> {
-        match segments.len() {
-            0 => return Err(KeyError::Empty),
-            n if n > DEPTH_MAX => return Err(KeyError::TooDeep),
-            _ => {}
-        }
-        if segments.iter().any(|s| s.len() > SEGMENT_BYTES_MAX) {
-            return Err(KeyError::SegmentTooLong);
-        }
+        Self::check(&segments)?;
         Ok(Self::of(segments.into()))
+    }
+
+    /// Whether segments make a key.
+    ///
+    /// # Errors
+    ///
+    /// `Empty` for no segment, or the limit that is exceeded.
+    pub fn check(segments: &[String]) -> Result<(), KeyError> {
+        match segments.len() {
+            0 => Err(KeyError::Empty),
+            n if n > DEPTH_MAX => Err(KeyError::TooDeep),
+            _ if segments.iter().any(|s| s.len() > SEGMENT_BYTES_MAX) => Err(KeyError::SegmentTooLong),
+            _ => Ok(()),
+        }
     }
 
     /// Reads `a/b/c`; `\/` is a slash and `\\` a backslash within a segment. Empty segments count: `a//b`
@@ -184,6 +191,34 @@ impl KeyPath {
         out.finish()
     }
 
+    /// Bytes of the canonical CBOR of the array of texts.
+    pub fn size(&self) -> usize {
+        let texts = self.segments().iter().map(|segment| cbor_head_len(segment.len() as u64) + segment.len());
+        cbor_head_len(self.segments().len() as u64) + texts.sum::<usize>()
+    }
+
+    /// The next item of a reader, an array of texts, which may be a peer's.
+    ///
+    /// # Errors
+    ///
+    /// An error where the item is no array of texts, or the key exceeds a limit.
+    pub fn read(reader: &mut CborReader<'_>) -> Result<Self, ContentError> {
+        let from = reader.position();
+        let length = reader.enter_array()?.ok_or(EntryError::from(KeyError::NotTexts))?;
+        if length > DEPTH_MAX {
+            return Err(EntryError::from(KeyError::TooDeep).into());
+        }
+        let mut segments = Vec::with_capacity(length);
+        for _ in 0..length {
+            let segment = reader.next_text()?.ok_or(EntryError::from(KeyError::NotTexts))?;
+            segments.push(segment.to_owned());
+        }
+        let key = KeyPath::new(segments).map_err(EntryError::from)?;
+        // The reader takes canonical CBOR only, so what was read is what the bucket is a hash of.
+        let _ = key.0.bucket.set(BucketIndex::of_key_cbor(reader.read_since(from)));
+        Ok(key)
+    }
+
     /// From an array of texts of a peer.
     ///
     /// # Errors
@@ -200,6 +235,25 @@ impl KeyPath {
         };
         KeyPath::new(items.iter().map(segment).collect::<Result<_, _>>()?)
     }
+}
+
+/// Bytes of a key's first segment that most comparisons need not look beyond.
+const SORT_PREFIX_BYTES: usize = 24;
+
+/// Sorts by the order of keys. The start of each key is laid beside the others first: a comparison of two keys reads memory that lies
+/// far apart.
+pub fn sort_by_key_path<T>(items: &mut [T], key_of: impl Fn(&T) -> &KeyPath) {
+    if items.is_sorted_by(|a, b| key_of(a) <= key_of(b)) {
+        return;
+    }
+    items.sort_by_cached_key(|item| {
+        let key = key_of(item);
+        let mut prefix = [0; SORT_PREFIX_BYTES];
+        let first = key.segments().first().map_or(&[][..], |segment| segment.as_bytes());
+        prefix.iter_mut().zip(first).for_each(|(prefix, byte)| *prefix = *byte);
+        // Where the starts are equal, or one is the other with zeros behind it, the whole keys decide.
+        (prefix, key.clone())
+    });
 }
 
 impl std::fmt::Display for KeyPath {
@@ -229,6 +283,18 @@ mod tests {
     }
 
     proptest! {
+        /// Zeros, prefixes and equal starts are where a padded start could mislead.
+        #[test]
+        fn keys_sort_as_they_compare(
+            keys in proptest::collection::vec(proptest::collection::vec("[a\0]{0,3}(long enough to fill the start)?[ab\0]?", 1..3), 0..40)
+        ) {
+            let mut keys: Vec<KeyPath> = keys.into_iter().map(|segments| KeyPath::new(segments).unwrap()).collect();
+            let mut expected = keys.clone();
+            expected.sort();
+            sort_by_key_path(&mut keys, |key| key);
+            prop_assert_eq!(keys, expected);
+        }
+
         #[test]
         fn any_key_reads_back(segments in proptest::collection::vec(".{0,8}", 1..6)) {
             let key = KeyPath::new(segments.clone()).unwrap();
@@ -236,6 +302,11 @@ mod tests {
                 prop_assert_eq!(&KeyPath::parse(&key.to_string()).unwrap(), &key);
             }
             prop_assert_eq!(&KeyPath::from_value(&key.to_value()).unwrap(), &key);
+            let cbor = key.to_cbor();
+            prop_assert_eq!(key.size(), cbor.len());
+            let read = KeyPath::read(&mut CborReader::new(&cbor, &tombolo_delta::Limits::SNAPSHOT)).unwrap();
+            prop_assert_eq!(&read, &key);
+            prop_assert_eq!(read.bucket(), key.bucket());
         }
     }
 }

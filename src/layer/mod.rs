@@ -14,10 +14,10 @@ use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-pub use content::{Content, ContentError, MapContent};
+pub use content::{Content, ContentError, EntryChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;
-pub use key::{KeyError, KeyPath};
+pub use key::{KeyError, KeyPath, sort_by_key_path};
 pub use tree::{BUCKETS, BucketIndex, NodePath, TreeHash};
 
 use crate::identity::{Keypair, SignatureBytes, verify};

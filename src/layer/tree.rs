@@ -173,7 +173,10 @@ impl HashTree {
 
     /// The children of a node that are not empty, by slot.
     pub(crate) fn children(&self, path: NodePath) -> Vec<(u8, TreeHash)> {
-        (0..16u8).filter_map(|slot| Some((slot, self.hash(path.child(slot)?)?))).collect()
+        let (Some(first), Some(last)) = (path.child(0), path.child(15)) else { return Vec::new() };
+        // Below one node the paths follow each other.
+        let below = self.nodes.range(first..=last);
+        below.map(|(child, hash)| ((child.index - first.index) as u8, *hash)).collect()
     }
 }
 

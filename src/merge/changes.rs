@@ -84,6 +84,16 @@ impl ChangeRecorder {
         }
     }
 
+    /// The first keys of a document that had none are about to come.
+    pub(super) fn note_first<'a>(&mut self, empty: &View, keys: impl Iterator<Item = &'a KeyPath>) {
+        for key in keys {
+            if self.has_more {
+                return;
+            }
+            self.remember(empty, key);
+        }
+    }
+
     fn remember(&mut self, view: &View, key: &KeyPath) {
         if self.entries.contains_key(key) {
             return;

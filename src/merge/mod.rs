@@ -33,7 +33,7 @@ pub use view::View;
 
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
-use crate::layer::{Content, Entry, EntryHash, Kind, Layer, MapContent, Sequence};
+use crate::layer::{Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -103,9 +103,9 @@ impl Document {
         self.layers.values().map(|layer| layer.content.bytes()).sum()
     }
 
-    /// Takes a layer in place of the author's older one. `changed` are the keys in which the two differ;
-    /// none means: work it out. Returns whether the document reads differently now.
-    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<KeyPath>>, reference: Wall) -> bool {
+    /// Takes a layer in place of the author's older one. `changed` are the keys in which the two differ, with the entries that they
+    /// have now; none means: work it out. Returns whether the document reads differently now.
+    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<EntryChange>>, reference: Wall) -> bool {
         let author = layer.head().layer.author;
         let old = self.layers.insert(author, layer);
         let counts = self.is_to_count(&author);
@@ -113,23 +113,44 @@ impl Document {
             true => !self.counting.insert(author),
             false => self.counting.remove(&author),
         };
-        if self.kind == Kind::Snapshot {
-            if counts {
-                self.recorder.note_snapshot(old.and_then(|layer| match layer.content {
-                    Content::Snapshot(value) => Some(value),
-                    Content::Map(_) => None,
-                }));
+        match self.kind {
+            Kind::Snapshot => {
+                if counts {
+                    self.recorder.note_snapshot(old.and_then(|layer| match layer.content {
+                        Content::Snapshot(value) => Some(value),
+                        Content::Map(_) => None,
+                    }));
+                }
+                counts
             }
-            return counts;
+            Kind::Map if !counts && !counted => false,
+            Kind::Map if counts && counted => {
+                let changed = changed.unwrap_or_else(|| {
+                    let keys = self.differing_keys(&author, old.as_ref());
+                    self.layer(&author).and_then(map_of).map(|map| map.entries_at(&keys)).unwrap_or_default()
+                });
+                self.resolve_of(&author, changed, reference)
+            }
+            Kind::Map => {
+                let mut keys = match changed {
+                    Some(changed) => changed.into_iter().map(|(key, _)| key).collect(),
+                    None => self.differing_keys(&author, old.as_ref()),
+                };
+                // Its former content did not count, or the present one does not.
+                keys.extend(self.differing_keys(&author, None));
+                self.resolve(keys, reference)
+            }
         }
-        let mut keys = changed.unwrap_or_else(|| self.differing_keys(&author, old.as_ref()));
-        if counts != counted {
-            // Its former content did not count, or the present one does not.
-            keys.extend(self.differing_keys(&author, None));
-        }
-        match counts && counted {
-            true => self.resolve_of(&author, keys, reference),
-            false => (counts || counted) && self.resolve(keys, reference),
+    }
+
+    /// Takes an author's layer from the store. `entries` are those of a map, in the order of their keys.
+    pub fn load_layer(&mut self, layer: Layer, entries: Vec<(KeyPath, Arc<Entry>)>, reference: Wall) {
+        let author = layer.head().layer.author;
+        // The owner's layer comes first, and always counts.
+        let is_first = self.kind == Kind::Map && self.layers.is_empty() && author == self.owner;
+        match is_first && self.take_first(&author, entries, reference) {
+            true => self.put_back(layer),
+            false => drop(self.put_layer(layer, None, reference)),
         }
     }
 
@@ -287,35 +308,50 @@ impl Document {
 
     /// Takes an author's new entries into the merge. One that goes above the winner wins without a look at the other layers, and one
     /// below the winner of another author changes nothing.
-    fn resolve_of(&mut self, author: &PeerId, keys: Vec<KeyPath>, reference: Wall) -> bool {
-        let Some(layer) = self.layers.get(author).and_then(map_of) else {
-            return self.resolve(keys, reference);
-        };
+    fn resolve_of(&mut self, author: &PeerId, changed: Vec<EntryChange>, reference: Wall) -> bool {
+        if self.merged.is_empty() && !changed.is_empty() {
+            let put = changed.iter().map(|(key, entry)| Some((key.clone(), entry.clone()?)));
+            if let Some(entries) = put.collect()
+                && self.take_first(author, entries, reference)
+            {
+                return true;
+            }
+        }
         let mut open = Vec::new();
-        let mut changed = false;
-        for key in keys {
+        let mut reads_differently = false;
+        for (key, entry) in changed {
             let winner = self.merged.winner(&key);
             let is_free = |entry: &Entry| {
                 !self.quarantine.holds(&key) && !quarantine::holds_back(entry.stamp, reference)
             };
-            let rank = layer.shared(&key).filter(|entry| is_free(entry)).map(|entry| {
-                (
-                    winner.map_or(Ordering::Greater, |w| {
-                        register::compare((*author, entry), (w.author, &w.entry))
-                    }),
-                    entry,
-                )
-            });
-            match (rank, winner) {
+            let rank = |entry: &Entry| match winner {
+                Some(winner) => register::compare((*author, entry), (winner.author, &winner.entry)),
+                None => Ordering::Greater,
+            };
+            let ranked = entry.filter(|entry| is_free(entry)).map(|entry| (rank(&entry), entry));
+            match (ranked, winner) {
                 (Some((Ordering::Greater, entry)), _) => {
-                    let winner = Winner { author: *author, entry: entry.clone() };
-                    changed |= set_winner(&mut self.recorder, &mut self.merged, key, Some(winner));
+                    let winner = Some(Winner { author: *author, entry });
+                    reads_differently |= set_winner(&mut self.recorder, &mut self.merged, key, winner);
                 }
                 (Some((Ordering::Less, _)), Some(winner)) if winner.author != *author => {}
                 (Some(_) | None, _) => open.push(key),
             }
         }
-        self.resolve(open, reference) | changed
+        self.resolve(open, reference) | reads_differently
+    }
+
+    /// Takes the entries of an author into a merge that is empty yet. Returns whether it did: where one of them waits
+    /// for its time, each key is looked at.
+    fn take_first(&mut self, author: &PeerId, entries: Vec<(KeyPath, Arc<Entry>)>, reference: Wall) -> bool {
+        let waits = entries.iter().any(|(_, entry)| quarantine::holds_back(entry.stamp, reference));
+        if waits || self.quarantine.len() > 0 || !self.merged.is_empty() {
+            return false;
+        }
+        self.recorder.note_first(&self.merged, entries.iter().map(|(key, _)| key));
+        let winner = |(key, entry)| (key, Winner { author: *author, entry });
+        self.merged = View::of_winners(entries.into_iter().map(winner).collect());
+        true
     }
 
     fn resolve(&mut self, keys: Vec<KeyPath>, reference: Wall) -> bool {

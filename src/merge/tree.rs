@@ -40,8 +40,9 @@ fn shown(segments: &[String]) -> String {
     }
 }
 
-fn key_of(segments: &[String]) -> Result<KeyPath, TreeError> {
-    KeyPath::new(segments.to_vec()).map_err(|why| TreeError::Key { at: shown(segments), why })
+fn key_of(segments: Vec<String>) -> Result<KeyPath, TreeError> {
+    KeyPath::check(&segments).map_err(|why| TreeError::Key { at: shown(&segments), why })?;
+    Ok(KeyPath::new(segments).expect("the segments were checked just now"))
 }
 
 /// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
@@ -54,7 +55,10 @@ pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPa
     match (prefix, value) {
         (None, Value::Map(members)) => spread(&[], members, &mut leaves)?,
         (None, _) => return Err(TreeError::NotAnObject),
-        (Some(prefix), value) => spread_value(prefix.segments(), value, &mut leaves)?,
+        (Some(prefix), Value::Map(members)) if !members.is_empty() => {
+            spread(prefix.segments(), members, &mut leaves)?;
+        }
+        (Some(prefix), leaf) => drop(leaves.insert(prefix.clone(), leaf.clone())),
     }
     Ok(leaves)
 }
@@ -64,22 +68,23 @@ fn spread(above: &[String], members: &Map, leaves: &mut BTreeMap<KeyPath, Value>
         let tombolo_delta::Key::Text(name) = name else {
             return Err(TreeError::NotText { at: shown(above) });
         };
-        let mut segments = above.to_vec();
+        let mut segments = Vec::with_capacity(above.len() + 1);
+        segments.extend_from_slice(above);
         segments.push(name.clone());
-        spread_value(&segments, value, leaves)?;
+        spread_value(segments, value, leaves)?;
     }
     Ok(())
 }
 
 fn spread_value(
-    at: &[String],
+    at: Vec<String>,
     value: &Value,
     leaves: &mut BTreeMap<KeyPath, Value>,
 ) -> Result<(), TreeError> {
     match value {
         Value::Map(members) if !members.is_empty() => {
-            key_of(at)?;
-            spread(at, members, leaves)
+            let key = key_of(at)?;
+            spread(key.segments(), members, leaves)
         }
         leaf => {
             leaves.insert(key_of(at)?, leaf.clone());

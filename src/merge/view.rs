@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tombolo_delta::Value;
 
-use crate::layer::{Entry, KeyPath};
+use crate::layer::{Entry, KeyPath, sort_by_key_path};
 use crate::merge::register::Winner;
 use crate::merge::tree;
 
@@ -22,6 +22,20 @@ pub struct View {
 }
 
 impl View {
+    /// The view of these winners: made in one go, which is many times faster than by single keys.
+    pub fn of_winners(winners: Vec<(KeyPath, Winner)>) -> Self {
+        let mut winners = winners;
+        sort_by_key_path(&mut winners, |(key, _)| key);
+        let winners: BTreeMap<KeyPath, Winner> = winners.into_iter().collect();
+        let tombstones = winners.values().filter(|winner| winner.entry.is_tombstone()).count();
+        View { winners, tombstones }
+    }
+
+    /// Whether nothing wins anywhere.
+    pub fn is_empty(&self) -> bool {
+        self.winners.is_empty()
+    }
+
     /// The entry that wins under a key: a value or a tombstone.
     pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
         self.winners.get(key)

@@ -230,6 +230,17 @@ impl ChangeLog {
         self.order.insert((sequence, key.clone()));
     }
 
+    /// Notes keys that changed together. The first ones are noted in one go.
+    fn note_all(&mut self, keys: &[KeyPath], sequence: Sequence) {
+        match self.at.is_empty() {
+            true => {
+                self.at = keys.iter().map(|key| (key.clone(), sequence)).collect();
+                self.order = self.at.iter().map(|(key, at)| (*at, key.clone())).collect();
+            }
+            false => keys.iter().for_each(|key| self.note(key, sequence)),
+        }
+    }
+
     /// The keys that changed after `sequence`.
     fn since(&self, sequence: Sequence) -> impl Iterator<Item = &KeyPath> {
         let after = sequence.next().map(|next| (next, KeyPath::lowest()));
@@ -302,10 +313,8 @@ pub(super) fn remember_map(
     // What changed within a fork is noted at its one sequence: such a base would lack it.
     bases.retain(|base| base.sequence < sequence);
     bases.push_back(MapBase::of(&write.signed));
-    for key in keys {
-        log.note(key, sequence);
-        write.entries.push((key.clone(), map.shared(key).cloned()));
-    }
+    log.note_all(keys, sequence);
+    write.entries = map.entries_at(keys);
     write.forgotten_keys = trim_bases(bases, log, map);
     write.bases = bases.iter().copied().collect();
 }

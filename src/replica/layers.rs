@@ -8,7 +8,7 @@ use tombolo_transports::PeerId;
 
 use crate::layer::{
     Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
-    SignedHead,
+    SignedHead, sort_by_key_path,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
@@ -40,13 +40,13 @@ struct HeldDocument {
 }
 
 impl HeldDocument {
-    /// Notes a layer's new state in its history. Returns what to write, and of a map the keys in which it differs.
+    /// Notes a layer's new state in its history. Returns what to write.
     fn remember(
         &mut self,
         layer: &Layer,
         replaced: Option<Replaced>,
         changed: Option<Vec<KeyPath>>,
-    ) -> (LayerWrite, Option<Vec<KeyPath>>) {
+    ) -> LayerWrite {
         let (author, kind) = (layer.head().layer.author, layer.head().kind);
         let mut write = empty_write(layer.signed.clone());
         let history = self.histories.entry(author).or_insert_with(|| History::new(kind));
@@ -54,24 +54,26 @@ impl HeldDocument {
             // A layer that came in before the kind of its document was known: its past is of no use.
             *history = History::new(kind);
         }
-        let changed = match (&layer.content, history) {
+        match (&layer.content, history) {
             (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
                 write.snapshot = Some(tombolo_delta::to_cbor(value));
                 remember_state(past, in_use, replaced, &mut write);
-                None
             }
             (Content::Map(map), History::Map { changed: log, bases }) => {
                 let held = self.document.layer(&author).and_then(map_of);
-                let differing = || map.keys_changed_since(held.unwrap_or(&MapContent::default()));
+                let differing = || {
+                    let mut keys = map.keys_changed_since(held.unwrap_or(&MapContent::default()));
+                    sort_by_key_path(&mut keys, |key| key);
+                    keys
+                };
                 let keys = changed.unwrap_or_else(differing);
                 remember_map(bases, log, &keys, map, &mut write);
-                Some(keys)
             }
             (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
                 unreachable!("a history of another kind was just replaced")
             }
-        };
-        (write, changed)
+        }
+        write
     }
 }
 
@@ -137,19 +139,20 @@ impl Layers {
     }
 
     fn load_layer(&mut self, stored: StoredLayer, reference: Wall) -> Result<(), &'static str> {
-        let (content, history) = match stored.signed.head.kind {
+        let (content, history, entries) = match stored.signed.head.kind {
             Kind::Snapshot => {
                 let cbor = stored.snapshot.ok_or("a snapshot without content")?;
                 let content =
                     Content::from_cbor(Kind::Snapshot, &cbor).map_err(|_| "a snapshot's content")?;
-                (content, History::load_snapshot(stored.kept))
+                (content, History::load_snapshot(stored.kept), Vec::new())
             }
             Kind::Map => {
                 let changed = stored.entries.iter().map(|(key, _, at)| (key, *at));
                 let history = History::load_map(changed, stored.bases);
                 let live = stored.entries.into_iter().filter_map(|(key, entry, _)| Some((key, entry?)));
-                let map = MapContent::of_entries(live.collect()).map_err(|_| "a map's entries")?;
-                (Content::Map(map), history)
+                let live: Vec<_> = live.collect();
+                let map = MapContent::of_entries(live.iter().cloned()).map_err(|_| "a map's entries")?;
+                (Content::Map(map), history, live)
             }
         };
         if content.root() != stored.signed.head.root {
@@ -161,7 +164,7 @@ impl Layers {
         let held = self.held_mut(&id.document, layer.head().kind);
         held.histories.insert(id.author, history);
         // Writers are set once everything is loaded.
-        held.document.put_layer(layer, None, reference);
+        held.document.load_layer(layer, entries, reference);
         self.note_waiting(&id.document);
         self.by_hash.insert(id.hash(), id);
         Ok(())
@@ -374,8 +377,8 @@ impl Layers {
         self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
-        let (write, changed) = held.remember(&layer, replaced, changed);
-        let reads_differently = held.document.put_layer(layer, changed, reference);
+        let write = held.remember(&layer, replaced, changed);
+        let reads_differently = held.document.put_layer(layer, Some(write.entries.clone()), reference);
         self.note_waiting(&id.document);
         (write, reads_differently)
     }

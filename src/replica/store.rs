@@ -8,7 +8,6 @@ use crate::io::Event;
 use crate::layer::{
     DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
 };
-use crate::merge::map_of;
 use crate::replica::{Replaced, Replica};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
@@ -71,12 +70,14 @@ impl Replica {
         let is_new_document = self.layers.document(&id.document).is_none();
         // What waited for its owner to bring it to life may come now.
         self.rights_changed |= replaced.is_none() && id.author == id.document.owner;
-        observe_stamps(core, &layer, changed.as_deref());
         if replaced.is_none() && !is_new_document {
             // The author may be a writer that is no peer of this node.
             self.set_writers_of(&id.document, Some(id.author), reference);
         }
         let (mut write, reads_differently) = self.layers.put_layer(layer, replaced, changed, reference);
+        // What is dropped has no stamp, and of what stayed as it was each was observed when it came.
+        let stamps = write.entries.iter().flat_map(|(_, entry)| entry).map(|entry| entry.stamp);
+        core.clock.observe(stamps.max().unwrap_or_default());
         write.is_own_map = id.author == core.me && head.kind == Kind::Map;
         core.gate.write(StoreWrite::PutLayer(Box::new(write)));
         if is_new_document {
@@ -112,13 +113,4 @@ impl Replica {
             core.event(Event::PeersChanged);
         }
     }
-}
-
-fn observe_stamps(core: &mut Core, layer: &Layer, changed: Option<&[KeyPath]>) {
-    let Some(map) = map_of(layer) else { return };
-    let newest = match changed {
-        Some(keys) => keys.iter().filter_map(|key| map.get(key)).map(|e| e.stamp).max(),
-        None => map.iter().map(|(_, e)| e.stamp).max(),
-    };
-    core.clock.observe(newest.unwrap_or_default());
 }

@@ -2,9 +2,10 @@
 
 use crate::time::Wall;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tombolo_delta::{CborWriter, Limits, Value};
+use tombolo_delta::{CborReader, CborWriter, Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::federation::Peer;
@@ -78,7 +79,7 @@ pub struct StoredLayer {
     /// Of a snapshot: older states.
     pub kept: Vec<KeptState>,
     /// Of a map: its entries and those dropped, with the sequence at which this node saw the change.
-    pub entries: Vec<(KeyPath, Option<Entry>, Sequence)>,
+    pub entries: Vec<(KeyPath, Option<Arc<Entry>>, Sequence)>,
     /// Of a map: bases that a peer may name.
     pub bases: Vec<MapBase>,
 }
@@ -139,9 +140,12 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError>
     ciborium::from_reader(bytes).map_err(|_| StoreError::Damaged("a record does not read back"))
 }
 
+/// No record is larger than the largest layer.
+const RECORD_LIMITS: Limits =
+    Limits { bytes_max: LAYER_BYTES_MAX, depth_max: 80, items_max: LAYER_BYTES_MAX };
+
 fn array(bytes: &[u8], what: &'static str) -> Result<Vec<Value>, StoreError> {
-    let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: 80, items_max: LAYER_BYTES_MAX };
-    match tombolo_delta::from_cbor(bytes, &limits) {
+    match tombolo_delta::from_cbor(bytes, &RECORD_LIMITS) {
         Ok(Value::Array(items)) => Ok(items),
         _ => Err(StoreError::Damaged(what)),
     }
@@ -225,20 +229,20 @@ pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {
     key.to_cbor()
 }
 
-pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<(KeyPath, Option<Entry>, Sequence), StoreError> {
-    let mut items = array(bytes, "entry")?.into_iter();
-    let mut fields = || {
-        let changed_at = Sequence::new(items.next()?.as_u64()?)?;
-        match items.next() {
-            Some(value) => {
-                let (of, entry) = Entry::from_value(value).ok()?;
-                (key_record(&of) == key).then_some((of, Some(entry), changed_at))
-            }
-            None => {
-                let key = KeyPath::from_value(&Value::Array(array(key, "key").ok()?)).ok()?;
-                Some((key, None, changed_at))
-            }
+/// A key of a map with its entry, and the sequence at which this node saw it change.
+pub(super) type StoredEntry = (KeyPath, Option<Arc<Entry>>, Sequence);
+
+pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<StoredEntry, StoreError> {
+    let fields = || {
+        let mut reader = CborReader::new(bytes, &RECORD_LIMITS);
+        let items = reader.enter_array().ok()??;
+        let changed_at = Sequence::new(u64::try_from(reader.next_int().ok()??.get()).ok()?)?;
+        if items < 2 {
+            let key = KeyPath::read(&mut CborReader::new(key, &RECORD_LIMITS)).ok()?;
+            return Some((key, None, changed_at));
         }
+        let (of, entry) = Entry::read(&mut reader).ok()?;
+        (key_record(&of) == key).then(|| (of, Some(Arc::new(entry)), changed_at))
     };
     fields().ok_or(StoreError::Damaged("entry"))
 }

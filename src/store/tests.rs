@@ -75,7 +75,7 @@ fn layers_of_both_kinds_come_back() {
     assert_eq!(snapshot.kept, [kept]);
     let map = find(Kind::Map);
     let at = Sequence::new(3).unwrap();
-    assert_eq!(map.entries, [(gone, None, at), (key, Some(entry), at)]);
+    assert_eq!(map.entries, [(gone, None, at), (key, Some(Arc::new(entry)), at)]);
     assert_eq!(map.bases, map_write.bases);
     let past = |sequence| store.past_state(map_write.layer(), Sequence::new(sequence).unwrap()).unwrap();
     assert_eq!(past(3), Some(map_write.signed.head.root.prefix4()));
