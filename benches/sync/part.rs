@@ -37,6 +37,8 @@ pub(crate) enum Part {
     Writes { entries: usize },
     /// Single writes to one of so many documents.
     Documents { documents: usize },
+    /// Bytes that the node states of 20 peers hand to the disk in an hour, with so many of them in a commit.
+    States { at: PathBuf, a_commit: usize },
     /// Bytes that a commit of one write hands to the disk.
     CommitBytes { at: PathBuf, commits: usize },
 }

@@ -274,6 +274,16 @@ impl Bench {
         };
         let [ours, _] = self.rounds(part, Figures::default);
         self.show("commit, bytes to the disk", ours.other, "B", None);
+        for (name, a_commit) in
+            [("states of 20 peers, an hour, each alone", 1), ("the same, three minutes together", 60)]
+        {
+            let states = || {
+                let folder = folder(&self.disk);
+                run_part(&Part::States { at: folder.path().to_owned(), a_commit })
+            };
+            let [states, _] = self.rounds(states, Figures::default);
+            self.show(name, states.other / 1e6, "MB", None);
+        }
     }
 }
 

@@ -1,15 +1,17 @@
 //! One node without links and with its store in memory, driven by hand: what a write costs by itself.
 
+use std::path::Path;
 use std::time::Instant;
 
 use tombolo::identity::{Keypair, verify};
-use tombolo::layer::Kind;
+use tombolo::layer::{Content, DocumentId, DocumentName, Head, Kind, LayerId, Sequence};
 use tombolo::node::{Input, Node, NodeSettings, Output, RequestId, Write};
-use tombolo::store::Store;
+use tombolo::store::{KeptState, LayerWrite, Store, StoreOrigin, StoreWrite};
 use tombolo::system_clock::now;
+use tombolo::time::Wall;
 use tombolo_delta::Value;
 
-use crate::part::{Figures, median};
+use crate::part::{Figures, median, written_bytes};
 use crate::work::{DOCUMENT, object, path, value};
 
 /// Writes that are timed.
@@ -86,6 +88,56 @@ pub(crate) fn documents(documents: usize) -> Figures {
     figures.end();
     figures.seconds = median(all);
     figures
+}
+
+/// The node states of 20 peers for an hour, one a minute each, handed to the disk in commits of so many; `other` is the bytes.
+pub(crate) fn states(at: &Path, a_commit: usize) -> Figures {
+    let path = at.join("states.redb");
+    let peers: Vec<Keypair> = (0..20u8).map(|n| Keypair::from_seeds(&[n; 32], &[n; 32])).collect();
+    Store::create(&path, peers[0].peer_id(), StoreOrigin::Known).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    let minutes = (1..=60u64).flat_map(|minute| peers.iter().map(move |peer| state(peer, minute)));
+    let all: Vec<StoreWrite> = minutes.collect();
+    let mut figures = Figures::begin();
+    let before = written_bytes();
+    for writes in all.chunks(a_commit) {
+        store.commit(writes).unwrap();
+    }
+    figures.other = written_bytes() - before;
+    figures.end();
+    figures
+}
+
+/// A node state of a peer as it goes to the disk, with the one before it, which is kept as a base for deltas.
+fn state(peer: &Keypair, minute: u64) -> StoreWrite {
+    let content =
+        |minute| Content::Snapshot(Value::Bytes(value(usize::from(peer.peer_id().0[0]), minute).repeat(4)));
+    let document =
+        DocumentId { owner: peer.peer_id(), name: DocumentName::new(DocumentName::STATE).unwrap() };
+    let head = Head {
+        kind: Kind::Snapshot,
+        layer: LayerId { document, author: peer.peer_id() },
+        sequence: Sequence::new(minute).unwrap(),
+        time: Wall::from_ms(minute * 60_000),
+        audience_sequence: Sequence::new(1).unwrap(),
+        root: content(minute).root(),
+    };
+    let kept = |before| KeptState {
+        sequence: Sequence::new(before).unwrap(),
+        time: Wall::from_ms(before * 60_000),
+        audience_sequence: Sequence::new(1).unwrap(),
+        content: content(before).to_cbor(),
+    };
+    StoreWrite::PutLayer(Box::new(LayerWrite {
+        signed: head.sign(peer),
+        snapshot: Some(content(minute).to_cbor()),
+        entries: Vec::new(),
+        kept: minute.checked_sub(1).filter(|before| *before > 0).map(kept),
+        forgotten: minute.checked_sub(9).into_iter().filter_map(Sequence::new).collect(),
+        forgotten_keys: Vec::new(),
+        bases: Vec::new(),
+        is_own_map: false,
+    }))
 }
 
 /// One signature and its verification, over as many bytes as a layer's head has.

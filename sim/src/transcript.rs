@@ -146,7 +146,8 @@ fn input_line(input: &Input) -> Json {
         | Input::Installed { .. }
         | Input::Catalogue(_)
         | Input::Notified { .. }
-        | Input::UtcOffset { .. } => panic!("a transcript has no words for {input:?}"),
+        | Input::UtcOffset { .. }
+        | Input::Ending => panic!("a transcript has no words for {input:?}"),
     }
 }
 

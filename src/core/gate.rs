@@ -1,5 +1,8 @@
 //! The gate to the outside: **nothing leaves before it is on disk**.
 //!
+//! What a peer has signed and sends again when it is asked, its node state, may wait for the disk ([`Gate::write_later`]): a power cut then costs the
+//! newest of it, which the peer shows again. Nothing is promised with it, so outputs do not wait for it.
+//!
 //! Parts push store writes and outputs while an input is handled. One commit makes the writes durable and only then
 //! releases the outputs behind them, in order. If the disk refuses, the outputs are undone: local requests get an
 //! error, and the memory is loaded from disk again before anything else is answered.
@@ -11,11 +14,14 @@ use tombolo_transports::LinkId;
 use crate::io::{CallReply, CommandError, Event, Output, Reply, RequestId};
 use crate::layer::{LayerId, Sequence};
 use crate::rpc::CallRefusal;
-use crate::store::{Loaded, Store, StoreError, StoreWrite};
+use crate::store::{LayerWrite, Loaded, Store, StoreError, StoreWrite};
 use crate::time::{Millis, Mono};
 
 /// Pause before the disk is tried again after it refused; until then no peer's layer is accepted.
 pub const STORAGE_RETRY: Millis = Millis::from_secs(5);
+
+/// Deferred writes that wait at most; with one more all are written.
+const DEFERRED_WRITES_MAX: usize = 512;
 
 /// The disk refused a commit.
 #[derive(Debug)]
@@ -42,16 +48,86 @@ pub struct Undone {
 pub struct Gate {
     store: Store,
     writes: Vec<StoreWrite>,
+    deferred: DeferredWrites,
     /// Outputs that wait for the commit of `writes`.
     waiting: VecDeque<Output>,
     ready: VecDeque<Output>,
     fault: Option<StorageFault>,
 }
 
+/// States of layers that wait for the disk, oldest first.
+#[derive(Debug, Default)]
+struct DeferredWrites {
+    /// How long they may wait; none at all: they are written at once.
+    pause: Millis,
+    writes: Vec<StoreWrite>,
+    due: Option<Mono>,
+}
+
+impl DeferredWrites {
+    /// Whether they go with a commit of these writes: their time has come, or one of those is of the same layer and must come after.
+    fn go_with(&self, writes: &[StoreWrite], now: Mono) -> bool {
+        let is_due = self.due.is_some_and(|due| due <= now) || self.writes.len() > DEFERRED_WRITES_MAX;
+        let waits = |layer: &LayerId| self.writes.iter().any(|write| layer_of(write) == Some(layer));
+        is_due || (!self.writes.is_empty() && writes.iter().filter_map(layer_of).any(waits))
+    }
+
+    fn take(&mut self) -> Vec<StoreWrite> {
+        self.due = None;
+        std::mem::take(&mut self.writes)
+    }
+}
+
+/// The layer whose record a write changes.
+fn layer_of(write: &StoreWrite) -> Option<&LayerId> {
+    match write {
+        StoreWrite::PutLayer(write) => Some(write.layer()),
+        StoreWrite::RemoveLayer(layer) => Some(layer),
+        StoreWrite::PutPeer(_)
+        | StoreWrite::RemovePeer(_)
+        | StoreWrite::PutOutgoing(_)
+        | StoreWrite::RemoveOutgoing(_)
+        | StoreWrite::PutIncoming(_)
+        | StoreWrite::RemoveIncoming(_)
+        | StoreWrite::PutMeta(..)
+        | StoreWrite::PutFork(_)
+        | StoreWrite::PutCalls(_)
+        | StoreWrite::RemoveCalls(_)
+        | StoreWrite::PutCalledState(_)
+        | StoreWrite::RemoveCalledState(_)
+        | StoreWrite::Command(_) => None,
+    }
+}
+
 impl Gate {
-    /// A gate in front of a store.
-    pub fn new(store: Store) -> Self {
-        Gate { store, writes: Vec::new(), waiting: VecDeque::new(), ready: VecDeque::new(), fault: None }
+    /// A gate in front of a store. `deferred_pause` is how long what may wait for the disk waits; none at all: it does not.
+    pub fn new(store: Store, deferred_pause: Millis) -> Self {
+        let deferred = DeferredWrites { pause: deferred_pause, ..DeferredWrites::default() };
+        let (waiting, ready) = (VecDeque::new(), VecDeque::new());
+        Gate { store, writes: Vec::new(), deferred, waiting, ready, fault: None }
+    }
+
+    /// Adds a layer's state that its author sends again: it is written within the pause, with the states that gather meanwhile.
+    pub fn write_later(&mut self, now: Mono, write: Box<LayerWrite>) {
+        let write = StoreWrite::PutLayer(write);
+        let follows = self.writes.iter().any(|other| layer_of(other) == layer_of(&write));
+        if follows || self.deferred.pause == Millis::ZERO {
+            return self.write(write);
+        }
+        self.deferred.due.get_or_insert(now + self.deferred.pause);
+        self.deferred.writes.push(write);
+    }
+
+    /// The next commit writes what waits: the node ends in order.
+    pub fn write_deferred(&mut self) {
+        if !self.deferred.writes.is_empty() {
+            self.deferred.due = Some(Mono::ZERO);
+        }
+    }
+
+    /// When what waits is to be written.
+    pub fn deferred_due(&self) -> Option<Mono> {
+        self.deferred.due
     }
 
     /// Adds a change to the next commit.
@@ -127,8 +203,11 @@ impl Gate {
     /// `Undone` if the disk refuses: the writes are dropped, local requests get the reason as their reply, links that
     /// had to close still close, and the memory counts as ahead of the disk until [`loaded`](Self::loaded).
     pub fn commit(&mut self, now: Mono) -> Result<(), Undone> {
-        if !self.writes.is_empty() {
-            let writes = std::mem::take(&mut self.writes);
+        let mut writes = std::mem::take(&mut self.writes);
+        if self.deferred.go_with(&writes, now) {
+            writes.splice(0..0, self.deferred.take());
+        }
+        if !writes.is_empty() {
             if let Err(error) = self.store.commit(&writes) {
                 return Err(self.undo(error, now));
             }
@@ -141,6 +220,7 @@ impl Gate {
     fn undo(&mut self, why: StoreError, now: Mono) -> Undone {
         tracing::error!(%why, "the store did not commit; the memory is loaded from disk again");
         let until = now + STORAGE_RETRY;
+        self.deferred.take();
         self.fault = Some(StorageFault { why: why.clone(), until, memory_is_ahead: true });
         let mut idle_radios = Vec::new();
         for output in std::mem::take(&mut self.waiting) {
@@ -183,6 +263,7 @@ impl Gate {
     /// The store's error, if the file cannot be read or is damaged.
     pub fn load(&mut self) -> Result<Loaded, StoreError> {
         self.writes.clear();
+        self.deferred.take();
         self.store.load()
     }
 
@@ -218,10 +299,99 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use tombolo_delta::Value;
+
     use super::*;
+    use crate::core::reserved_document;
+    use crate::identity::Keypair;
+    use crate::layer::{Content, DocumentName, Head, Kind};
+    use crate::time::Wall;
 
     fn gate() -> Gate {
-        Gate::new(Store::in_memory().unwrap())
+        Gate::new(Store::in_memory().unwrap(), Millis::ZERO)
+    }
+
+    /// A peer's node state, with so many commits before it.
+    fn state(peer: u8, sequence: u64) -> Box<LayerWrite> {
+        let me = Keypair::from_seeds(&[peer; 32], &[peer; 32]);
+        let document = reserved_document(me.peer_id(), DocumentName::STATE);
+        let content = Content::Snapshot(Value::from(sequence));
+        let head = Head {
+            kind: Kind::Snapshot,
+            layer: LayerId { document, author: me.peer_id() },
+            sequence: Sequence::new(sequence).unwrap(),
+            time: Wall::from_ms(sequence),
+            audience_sequence: Sequence::NONE,
+            root: content.root(),
+        };
+        Box::new(LayerWrite {
+            signed: head.sign(&me),
+            snapshot: Some(content.to_cbor()),
+            entries: Vec::new(),
+            kept: None,
+            forgotten: Vec::new(),
+            forgotten_keys: Vec::new(),
+            bases: Vec::new(),
+            is_own_map: false,
+        })
+    }
+
+    /// The sequences of the layers on disk.
+    fn on_disk(gate: &Gate) -> Vec<u64> {
+        let layers = gate.store().load().unwrap().layers;
+        layers.iter().map(|layer| layer.signed.head.sequence.get()).collect()
+    }
+
+    /// What may wait is not written with other commits, which are made as ever; after the pause all of it is, in one.
+    #[test]
+    fn states_of_peers_wait_and_nothing_waits_for_them() {
+        let pause = Millis::from_secs(60);
+        let mut gate = Gate::new(Store::in_memory().unwrap(), pause);
+        let begun = Mono::from_ms(1_000);
+        for sequence in 1..4 {
+            gate.write_later(begun, state(1, sequence));
+            gate.write(record());
+            gate.output(Output::Close { link: LinkId(sequence) });
+            gate.commit(begun).unwrap();
+            assert!(matches!(gate.pop(), Some(Output::Close { .. })), "outputs leave");
+        }
+        assert_eq!(on_disk(&gate), Vec::<u64>::new());
+        assert_eq!(gate.store().load().unwrap().meta.get("test"), Some(&vec![1]));
+        assert_eq!(gate.deferred_due(), Some(begun + pause));
+        gate.commit(begun + pause).unwrap();
+        assert_eq!((on_disk(&gate), gate.deferred_due()), (vec![3], None));
+    }
+
+    #[test]
+    fn an_orderly_end_and_a_change_of_the_same_layer_write_what_waits() {
+        let mut gate = Gate::new(Store::in_memory().unwrap(), Millis::from_secs(60));
+        let now = Mono::from_ms(1_000);
+        gate.write_later(now, state(1, 1));
+        gate.write_deferred();
+        gate.commit(now).unwrap();
+        assert_eq!(on_disk(&gate), [1]);
+        // A layer that is removed does not come back with what waited.
+        gate.write_later(now, state(1, 2));
+        gate.write(StoreWrite::RemoveLayer(state(1, 1).layer().clone()));
+        gate.commit(now).unwrap();
+        assert_eq!((on_disk(&gate), gate.deferred_due()), (Vec::<u64>::new(), None));
+        // And one that comes again after its removal stays.
+        gate.write(StoreWrite::RemoveLayer(state(1, 1).layer().clone()));
+        gate.write_later(now, state(1, 3));
+        gate.commit(now).unwrap();
+        assert_eq!(on_disk(&gate), [3]);
+    }
+
+    #[test]
+    fn as_many_states_wait_as_may() {
+        let mut gate = Gate::new(Store::in_memory().unwrap(), Millis::from_secs(60));
+        let now = Mono::from_ms(1_000);
+        let states = DEFERRED_WRITES_MAX as u64 + 1;
+        for sequence in 1..=states {
+            gate.write_later(now, state(1, sequence));
+        }
+        gate.commit(now).unwrap();
+        assert_eq!(on_disk(&gate), [states]);
     }
 
     fn record() -> StoreWrite {

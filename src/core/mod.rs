@@ -65,6 +65,7 @@ impl Core {
     pub fn new(store: Store, keypair: Keypair, settings: NodeSettings, now: Now, seed: &[u8; 32]) -> Self {
         let mut random = Random::new(seed);
         let boot = u32::from_be_bytes(random.bytes());
+        let gate = Gate::new(store, settings.peer_states_wait);
         Core {
             me: keypair.peer_id(),
             did: crate::identity::did(&keypair.peer_id()),
@@ -72,7 +73,7 @@ impl Core {
             settings,
             clock: Clockwork::new(now, boot),
             random,
-            gate: Gate::new(store),
+            gate,
             metrics: Metrics::default(),
             presence: PresenceBook::default(),
             log: EventLog::default(),

@@ -34,6 +34,9 @@ pub struct NodeSettings {
     pub deploys: bool,
     /// The apps that peers may have installed here, when the node starts.
     pub catalogue: CatalogueState,
+    /// How long the node states of peers wait for the disk, so that those of many peers share one commit: a power cut then costs the newest,
+    /// which the peers show again. None at all: they are written as they come.
+    pub peer_states_wait: Millis,
     /// What is watched, and how the operator is notified.
     pub alarms: AlarmSettings,
 }
@@ -51,6 +54,7 @@ impl Default for NodeSettings {
             rpc_legacy_install: false,
             deploys: false,
             catalogue: CatalogueState::Missing,
+            peer_states_wait: Millis::ZERO,
             alarms: AlarmSettings::default(),
         }
     }

@@ -1,7 +1,7 @@
 //! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
 
 use tombolo_delta::varint::{self, VarintError};
-use tombolo_delta::{CborError, CborWriter, Limits, Value};
+use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 use tombolo_transports::PeerId;
 
 use crate::clock::Timestamp;
@@ -271,7 +271,31 @@ pub(super) fn changes_value(changes: &MapChanges, time: Wall) -> Value {
 /// An error where the bytes are no map delta, or exceed a limit.
 pub fn decode_changes(bytes: &[u8], time: Wall) -> Result<MapChanges, EnvelopeError> {
     let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 3, items_max: LAYER_BYTES_MAX };
-    changes_from_value(tombolo_delta::from_cbor(bytes, &limits)?, time)
+    if bytes.len() > limits.bytes_max {
+        return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max }.into());
+    }
+    let mut reader = CborReader::new(bytes, &limits);
+    let lists = reader.enter_array()?.filter(|lists| matches!(lists, 1 | 2)).ok_or(EnvelopeError::Shape)?;
+    let entries = reader.enter_array()?.ok_or(EnvelopeError::Shape)?;
+    if entries > MAP_ENTRIES_MAX {
+        return Err(EnvelopeError::Content(ContentError::TooManyEntries));
+    }
+    let mut changes = MapChanges::new();
+    for _ in 0..entries {
+        let (key, entry) = Entry::read(&mut reader)?;
+        changes.push((key, Some(absolute(entry, time))));
+    }
+    if lists == 2 {
+        let dropped = reader.enter_array()?.ok_or(EnvelopeError::Shape)?;
+        if entries.saturating_add(dropped) > MAP_ENTRIES_MAX {
+            return Err(EnvelopeError::Content(ContentError::TooManyEntries));
+        }
+        for _ in 0..dropped {
+            changes.push((KeyPath::read(&mut reader)?, None));
+        }
+    }
+    reader.finish()?;
+    Ok(changes)
 }
 
 pub(super) fn changes_from_value(value: Value, time: Wall) -> Result<MapChanges, EnvelopeError> {

@@ -39,6 +39,7 @@ use crate::node::{
 };
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
+use crate::time::Millis;
 use crate::watches::{AlarmSettings, OperatorGroup};
 use key::KeyFileError;
 
@@ -355,12 +356,16 @@ fn holds_store(folder: &Path) -> bool {
     std::fs::symlink_metadata(folder.join(STORE_FILE)).is_ok()
 }
 
+/// How long node states of peers wait for the disk. With twenty peers that publish each minute, a flash card is then written sixty
+/// commits at a time.
+const PEER_STATES_WAIT: Millis = Millis::from_secs(180);
+
 fn settings(folder: &Path, config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
         operator_clock_set: config.clock == ClockTrust::Set,
         heartbeat: u64::try_from(config.heartbeat.as_millis())
-            .map_or(crate::limits::HEARTBEAT, crate::time::Millis::from_ms),
+            .map_or(crate::limits::HEARTBEAT, Millis::from_ms),
         routes: config.routes(),
         onion: config.tor.onion.filter(|_| config.tor.enabled),
         briefs: briefs(config),
@@ -368,6 +373,7 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
         rpc_legacy_install: config.rpc.legacy_install,
         deploys: !config.deploy.command.is_empty(),
         catalogue: load_catalogue(&catalogue_path(folder, config)),
+        peer_states_wait: PEER_STATES_WAIT,
         alarms: AlarmSettings {
             rules: config.watches.clone(),
             channels: config.notify.channels(),

@@ -44,6 +44,8 @@ pub struct RequestId(pub u64);
 pub enum Input {
     /// Time has passed: `poll_timeout` is due. Any other input does as well.
     Timeout,
+    /// The driver ends the node in order: what waits for the disk is written with the next commit.
+    Ending,
     /// An authenticated link to a peer is up.
     LinkUp {
         /// The link that came up.

@@ -124,6 +124,7 @@ impl Node {
         self.resume_waiting();
         match input {
             Input::Timeout => {}
+            Input::Ending => self.core.gate.write_deferred(),
             Input::LinkUp { link, peer, caps } => self.link_up(link, peer, caps),
             Input::LinkDown { link, why } => self.link_down(link, why),
             Input::LinkMeasured { link, report } => self.unicast.measured(&self.core, link, &report),
@@ -200,7 +201,8 @@ impl Node {
             | Input::Denied { .. }
             | Input::Received { .. }
             | Input::Frame { .. }
-            | Input::Timeout => {}
+            | Input::Timeout
+            | Input::Ending => {}
         }
     }
 

@@ -77,6 +77,7 @@ impl Node {
             self.replica.recovery().next_timer(now),
             self.membership.is_open(self.core.reference()).then(|| now + LOOK_AFTER),
             Some(self.replica.sweep_at()),
+            self.core.gate.deferred_due(),
             self.commands.inbox.next_timer(now),
             self.commands.outbox.next_timer(now),
             self.commands.notices.next_timer(now),

@@ -79,7 +79,11 @@ impl Replica {
         let stamps = write.entries.iter().flat_map(|(_, entry)| entry).map(|entry| entry.stamp);
         core.clock.observe(stamps.max().unwrap_or_default());
         write.is_own_map = id.author == core.me && head.kind == Kind::Map;
-        core.gate.write(StoreWrite::PutLayer(Box::new(write)));
+        let is_peers_state = id.author != core.me && id.document.name.as_str() == DocumentName::STATE;
+        match is_peers_state && head.kind == Kind::Snapshot {
+            true => core.gate.write_later(core.now(), Box::new(write)),
+            false => core.gate.write(StoreWrite::PutLayer(Box::new(write))),
+        }
         if is_new_document {
             self.set_writers_of(&id.document, None, reference);
             self.rights_changed = true;

@@ -206,11 +206,12 @@ impl NodeDriver {
         let mut batch = Vec::with_capacity(BATCH_MAX);
         let mut open = true;
         while open {
-            let taken = self.wait(&mut batch).await;
-            if taken == Some(0) {
-                break;
+            // None is left that could ask for anything.
+            let is_over = self.wait(&mut batch).await == Some(0);
+            open = !is_over && self.feed(&mut batch);
+            if !open {
+                self.node.handle_input(now(), Input::Ending);
             }
-            open = self.feed(&mut batch);
             self.run_effects().await;
         }
     }

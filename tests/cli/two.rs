@@ -21,7 +21,7 @@ fn may_write(place: &NodeDir, key: &str) {
 
 #[test]
 fn two_nodes_meet_agree_and_come_into_step() {
-    let (attic, _attic_up, boat, _boat_up) = pair();
+    let (attic, attic_up, boat, _boat_up) = pair();
     // Both sides agreed: each lists the other at once.
     assert_eq!(attic.json(&["peers"])[0]["did"].as_str().unwrap(), boat.did());
     let peer = &boat.json(&["peers"])[0];
@@ -46,6 +46,9 @@ fn two_nodes_meet_agree_and_come_into_step() {
     });
     eventually("in step in status", || attic.ok(&["status"]).contains("in step"));
     assert!(attic.ok(&["peers"]).contains("connected"));
+    // A peer's state may wait for the disk while the node runs, and is there when it has ended in order.
+    assert_eq!(attic_up.terminate(), Some(0));
+    assert!(attic.run(&["state", "boat"]).status.success());
 }
 
 /// The start of a DID that is ours as well: the peer's document is meant, as `get` has it.

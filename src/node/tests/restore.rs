@@ -77,13 +77,17 @@ impl Wire {
 
 #[test]
 fn a_write_waits_for_our_own_newer_state_and_goes_above_it() {
-    let mut wire = friends(2);
+    let mut wire = friends(3);
     let backup = wire.backup(0);
+    wire.cut(0, 2);
+    wire.cut(1, 2);
     for i in 0..3 {
         wire.set(0, "notes", &format!("lost{i}"), i as i64).unwrap();
     }
     wire.pass(1_000);
     wire.restore(0, &backup);
+    // Beside a neighbour that knows no more, the newer state is asked for after a wait; alone it would be here at once.
+    wire.connect(0, 2);
     wire.connect(0, 1);
     let before = wire.sequence(1, 0);
     let request = wire.submit(0, "since", 7);
