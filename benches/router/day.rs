@@ -69,9 +69,17 @@ impl DayRow {
 /// An alarm on its way.
 struct Pending {
     origin: usize,
-    raised: Option<Mono>,
+    /// The alarms that stand at its origin already.
+    earlier: Vec<String>,
+    raised: Option<RaisedAt>,
     begun: Mono,
     missing: Vec<usize>,
+}
+
+/// The alarm that is followed: its id is the same on every node.
+struct RaisedAt {
+    id: String,
+    at: Mono,
 }
 
 fn field(seed: u64) -> Field {
@@ -154,16 +162,15 @@ fn second(field: &mut Field, pending: &mut Option<Pending>, row: &mut DayRow) {
     for _ in 0..SECOND / ALARM_STEP {
         field.run(ALARM_STEP);
         let now = field.now();
-        let Some(raised) = alarm.raised else {
-            if !open_alarms(field, alarm.origin).is_empty() {
-                alarm.raised = Some(now - ALARM_STEP);
-            }
+        let Some(raised) = &alarm.raised else {
+            let new = open_alarms(field, alarm.origin).into_iter().find(|id| !alarm.earlier.contains(id));
+            alarm.raised = new.map(|id| RaisedAt { id, at: now - ALARM_STEP });
             continue;
         };
         let arrived: Vec<usize> =
-            alarm.missing.iter().copied().filter(|at| !open_alarms(field, *at).is_empty()).collect();
+            alarm.missing.iter().copied().filter(|at| open_alarms(field, *at).contains(&raised.id)).collect();
         alarm.missing.retain(|at| !arrived.contains(at));
-        row.alarms_s.extend(arrived.iter().map(|_| now.since(raised).ms() as f64 / 1_000.0));
+        row.alarms_s.extend(arrived.iter().map(|_| now.since(raised.at).ms() as f64 / 1_000.0));
     }
     if alarm.missing.is_empty() || field.now() > alarm.begun + ALARM_PATIENCE {
         row.missed += alarm.missing.len();
@@ -216,10 +223,11 @@ pub(super) fn day(policy: DayPolicy, seed: u64, hours: u64) -> DayRow {
         }
         if now % 2_820 == 600 {
             let origin = (now / 2_820) as usize * 3 % NODES;
+            let earlier = open_alarms(&mut field, origin);
             publish(&mut field, origin, now, false);
             stopped = Some((origin, now));
             let missing = (0..NODES).filter(|at| *at != origin).collect();
-            pending = Some(Pending { origin, raised: None, begun: field.now(), missing });
+            pending = Some(Pending { origin, earlier, raised: None, begun: field.now(), missing });
         }
         if let Some((origin, since)) = stopped
             && now == since + 1_200

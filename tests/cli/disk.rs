@@ -387,7 +387,7 @@ fn a_full_and_a_read_only_disk_can_be_read() {
         start
         echo "full: $(tombolo get plan a)"
         tombolo set plan b "$long" --json 2>&1 || echo "refused: $?"
-        echo "verdict: $(tombolo status | grep '^This node can be read, not written')"
+        echo "verdict: $(tombolo status | grep -o '^ *This node can be read, not written')"
         echo "shown: $(tombolo status | grep '^! this node can be read, not written')"
         end
         start
@@ -430,7 +430,8 @@ fn a_full_and_a_read_only_disk_can_be_read() {
     assert_eq!(text.matches("refused: 1").count(), 2, "{text}");
     assert_eq!(text.matches("\"code\":\"disk_full\"").count(), 2, "{text}");
     assert!(
-        text.contains("verdict: This node can be read, not written")
+        text.lines()
+            .any(|line| line.starts_with("verdict: ") && line.ends_with("This node can be read, not written"))
             && text.contains("shown: ! this node can be read"),
         "{text}"
     );
