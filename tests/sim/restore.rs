@@ -14,7 +14,7 @@ use tombolo_sim::field::UNLIMITED;
 /// written since: all of it is there, on every node, and the later of two writes is shown.
 #[test]
 fn a_machine_restored_from_a_backup_and_written_on_loses_nothing_its_friends_still_have() {
-    for seed in [31, 32, 33] {
+    for seed in [31, 32] {
         let mut world = World::of_friends(seed, 4);
         let place = world.create(0, "roster");
         world.simulation.run_for(MINUTE);

