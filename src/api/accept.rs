@@ -4,6 +4,7 @@
 //! has waited longest is closed for the next client: connections that are half open, that drip, or that do not read their answer keep none out.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -11,12 +12,19 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::HttpService;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 
 use super::slots::ClientId;
 
+/// How long a client of a local server may take for the head of a request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests in progress may take when the node ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a listener waits after an error: out of file handles, some will come free.
@@ -24,6 +32,32 @@ const ERROR_PAUSE: Duration = Duration::from_millis(100);
 /// What a connection gets that has no place.
 const NO_PLACE: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 114\r\n\r\n\
 {\"error\":{\"code\":\"too_many_connections\",\"message\":\"all connections are at work: close some, or try again later\"}}\n";
+
+/// Answers the requests of one connection of the server of this name. When the server stops, a request that is being answered is
+/// the last.
+pub(crate) async fn serve_connection<S>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    service: S,
+    mut stopped: watch::Receiver<bool>,
+    server: &'static str,
+) where
+    S: HttpService<Incoming, Error: Into<Box<dyn Error + Send + Sync>>>,
+    S::ResBody: Body<Error: Into<Box<dyn Error + Send + Sync>>> + 'static,
+{
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        _ = stopped.changed() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!("{server}: {error}");
+    }
+}
 
 /// A socket that listens for connections.
 pub(crate) trait AcceptSocket: Send {

@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
@@ -15,15 +14,13 @@ use hyper::header::{
     ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION,
 };
 use hyper::http::request::Parts;
-use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::UnixStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all};
+use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all, serve_connection};
 use super::body::{self, BodyBudget};
 use super::description::DESCRIPTION;
 use super::routes::{self, ApiRequest, RouteError};
@@ -47,8 +44,6 @@ pub const WATCHERS_MAX: usize = 64;
 pub const WATCHERS_PER_CLIENT_MAX: usize = 48;
 /// Bytes of a body from which on it is read on a thread of its own, so that nothing else waits.
 const LARGE_BODY_BYTES: usize = 64 * 1024;
-/// How long a client may take over its request line and headers.
-pub(crate) const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// An answer of the interface.
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
@@ -143,25 +138,12 @@ impl ConnectionContext {
 }
 
 async fn serve(stream: UnixStream, context: ConnectionContext) {
-    let mut stopped = context.stopped();
+    let stopped = context.stopped();
     let handler = service_fn(move |request| {
         let context = context.clone();
         async move { Ok::<_, Infallible>(answer(request, context).await) }
     });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), handler);
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("control.sock: {error}");
-    }
+    serve_connection(stream, handler, stopped, "control.sock").await;
 }
 
 /// Answers a request of `/v1`, whichever server took it. `HEAD` is `GET` without the body.

@@ -8,10 +8,8 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper::{Method, Request};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -19,8 +17,8 @@ use tokio::task::JoinSet;
 
 use super::access::WebAccess;
 use super::routes;
-use crate::api::accept::{ClientConnection, serve_all};
-use crate::api::server::{HEADER_TIMEOUT, ServerContext, limits};
+use crate::api::accept::{ClientConnection, serve_all, serve_connection};
+use crate::api::server::{ServerContext, limits};
 use crate::config::WebSettings;
 use crate::runtime::NodeClient;
 
@@ -83,25 +81,13 @@ impl WebServer {
 async fn serve(stream: TcpStream, served: Served, connection: ClientConnection) {
     // A connection that is gone already has no address.
     let Ok(local) = stream.local_addr() else { return };
-    let Served { router, access, mut stopped } = served;
+    let Served { router, access, stopped } = served;
     let router = TowerToHyperService::new(router);
     let handler = service_fn(move |request| {
         let (router, access, connection) = (router.clone(), access.clone(), connection.clone());
         async move { Ok::<_, Infallible>(admitted(request, &access, local.ip(), router, connection).await) }
     });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), handler));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = ended {
-        tracing::debug!("web: {error}");
-    }
+    serve_connection(stream, handler, stopped, "web").await;
 }
 
 async fn admitted(
