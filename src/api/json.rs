@@ -13,14 +13,29 @@ pub(crate) const NESTED_MAX: usize = 127;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum JsonError {
     /// A reader of JSON would round the number.
-    #[error("{0} is beyond the whole numbers that a document keeps: write '\"{0}\"' to keep it as a text")]
-    Number(String),
+    #[error("{}{number} is beyond the whole numbers that a document keeps: write '\"{number}\"' to keep it as a text", of_key(.key))]
+    Number {
+        /// The number as it stands there.
+        number: String,
+        /// The key that it stands under; empty at the top.
+        key: String,
+    },
     /// It has too many values for one body.
     #[error("a body has at most {ITEMS_MAX} values: send it in parts")]
     TooManyItems,
     /// It is nested too deeply.
-    #[error("arrays and objects are nested at most {NESTED_MAX} deep")]
-    TooDeep,
+    #[error("{}arrays and objects are nested at most {NESTED_MAX} deep", of_key(.key))]
+    TooDeep {
+        /// The start of the key that leads there, at most [`KEY_CHARS_MAX`] characters.
+        key: String,
+    },
+}
+
+/// Characters of a key that a message names.
+const KEY_CHARS_MAX: usize = 80;
+
+fn of_key(key: &str) -> String {
+    if key.is_empty() { String::new() } else { format!("the key `{key}`: ") }
 }
 
 /// Refuses whole numbers beyond 64 bits, and what is too much or too deep.
@@ -32,7 +47,9 @@ pub(crate) fn check(text: &[u8]) -> Result<(), JsonError> {
             b'"' => after_string(after),
             b'-' | b'0'..=b'9' => {
                 let (number, after) = rest.split_at(rest.iter().take_while(|b| is_of_number(**b)).count());
-                check_number(number)?;
+                if let Some(number) = rounded(number) {
+                    return Err(JsonError::Number { number, key: key_at(text, text.len() - rest.len()) });
+                }
                 after
             }
             _ => after,
@@ -50,7 +67,7 @@ pub(crate) fn check(text: &[u8]) -> Result<(), JsonError> {
             return Err(JsonError::TooManyItems);
         }
         if depth > NESTED_MAX {
-            return Err(JsonError::TooDeep);
+            return Err(JsonError::TooDeep { key: key_at(text, text.len() - rest.len()) });
         }
     }
     Ok(())
@@ -73,15 +90,46 @@ fn after_string(text: &[u8]) -> &[u8] {
     rest
 }
 
-/// Checks that a whole number fits 64 bits, as a parser makes a float of it otherwise.
-fn check_number(text: &[u8]) -> Result<(), JsonError> {
+/// A whole number that does not fit 64 bits, cut for a message: a parser makes a float of it.
+fn rounded(text: &[u8]) -> Option<String> {
     let text = from_utf8(text).expect("the characters of a number are ASCII");
     let digits = text.strip_prefix('-').unwrap_or(text);
     let is_whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
-    match is_whole && text.parse::<u64>().is_err() && text.parse::<i64>().is_err() {
-        true => Err(JsonError::Number(text.chars().take(80).collect())),
-        false => Ok(()),
+    let is_rounded = is_whole && text.parse::<u64>().is_err() && text.parse::<i64>().is_err();
+    is_rounded.then(|| text.chars().take(80).collect())
+}
+
+/// The key `a/b/c` of the value that stands at a byte of a text, for a message: the names of the objects around it, up to the
+/// first array.
+pub(crate) fn key_at(text: &[u8], at: usize) -> String {
+    // Of each object or array that is open: the name of the value that is read in it, as far as there is one.
+    let mut open: Vec<Option<&[u8]>> = Vec::new();
+    let (mut string, mut rest): (&[u8], _) = (&[], text);
+    while let Some((byte, after)) = rest.split_first().filter(|_| text.len() - rest.len() < at) {
+        rest = after;
+        match byte {
+            b'"' => {
+                rest = after_string(after);
+                string = after.get(..after.len().saturating_sub(rest.len() + 1)).unwrap_or_default();
+            }
+            b':' => {
+                if let Some(name) = open.last_mut() {
+                    *name = Some(string);
+                }
+            }
+            b'{' | b'[' => open.push(None),
+            b'}' | b']' => drop(open.pop()),
+            _ => {}
+        }
     }
+    let names = open.iter().map_while(|name| *name).map(|name| String::from_utf8_lossy(name).into_owned());
+    names.collect::<Vec<_>>().join("/").chars().take(KEY_CHARS_MAX).collect()
+}
+
+/// The key at the line and column that a parser's error names, counted from 1, ready to stand before it; empty at the top.
+pub(crate) fn key_before(text: &str, line: usize, column: usize) -> String {
+    let before: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    of_key(&key_at(text.as_bytes(), before + column.saturating_sub(1)))
 }
 
 #[cfg(test)]
@@ -91,13 +139,16 @@ mod tests {
 
     #[test]
     fn whole_numbers_that_would_be_rounded_are_found_wherever_they_stand() {
-        let number = |text: &str| Err(JsonError::Number(text.to_owned()));
+        let number = |number: &str| Err(JsonError::Number { number: number.to_owned(), key: String::new() });
         for (text, expected) in [
             ("18446744073709551615", Ok(())),
             ("18446744073709551616", number("18446744073709551616")),
             ("-9223372036854775808", Ok(())),
             ("[1, -9223372036854775809]", number("-9223372036854775809")),
-            (r#"{"a": {"b": [123456789012345678901234567890]}}"#, number("123456789012345678901234567890")),
+            (
+                r#"{"x": {"y": 1}, "a": {"c": "z:", "b": [0, {"d": 123456789012345678901234567890}]}}"#,
+                Err(JsonError::Number { number: "123456789012345678901234567890".into(), key: "a/b".into() }),
+            ),
             (r#"{"123456789012345678901234567890": "\"123456789012345678901234567890"}"#, Ok(())),
             ("[123456789012345678901234567890.0, 1e400, -0, 12345678901234567890123e2]", Ok(())),
         ] {
@@ -109,12 +160,29 @@ mod tests {
     fn too_many_values_and_too_deep_ones_are_refused_unparsed() {
         let many = format!("[{}0]", "0,".repeat(ITEMS_MAX));
         assert_eq!(check(many.as_bytes()), Err(JsonError::TooManyItems));
-        assert_eq!(check("[[],".repeat(ITEMS_MAX).as_bytes()), Err(JsonError::TooDeep));
+        let too_deep = |key: &str| Err(JsonError::TooDeep { key: key.to_owned() });
+        assert_eq!(check("[[],".repeat(ITEMS_MAX).as_bytes()), too_deep(""));
         assert_eq!(check(format!("[\"{}\"]", ",[".repeat(ITEMS_MAX)).as_bytes()), Ok(()));
         let deep = |n| format!("{}{}", "[".repeat(n), "]".repeat(n));
         assert_eq!(check(deep(NESTED_MAX).as_bytes()), Ok(()));
         assert!(serde_json::from_str::<serde_json::Value>(&deep(NESTED_MAX)).is_ok());
-        assert_eq!(check(deep(NESTED_MAX + 1).as_bytes()), Err(JsonError::TooDeep));
+        assert_eq!(check(deep(NESTED_MAX + 1).as_bytes()), too_deep(""));
+        assert_eq!(check(format!(r#"{{"a":{{"b":{}}}}}"#, deep(NESTED_MAX)).as_bytes()), too_deep("a/b"));
+    }
+
+    /// What the parser finds is named by its key as well.
+    #[test]
+    fn an_error_of_the_parser_is_led_to_its_key() {
+        for (text, key) in [
+            ("{\"a\": 1,\n \"b\": {\"c\": 1e400}}", "the key `b/c`: "),
+            ("{\"a\": 1,\n \"b\": {\"c\": tru}}", "the key `b/c`: "),
+            ("[1e400]", ""),
+            ("x", ""),
+            ("", ""),
+        ] {
+            let error = serde_json::from_str::<tombolo_delta::Value>(text).unwrap_err();
+            assert_eq!(key_before(text, error.line(), error.column()), key, "{text}: {error}");
+        }
     }
 
     proptest! {
@@ -126,6 +194,7 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             let _ = check(&bytes);
+            let _ = key_at(&bytes, bytes.len());
         }
     }
 }

@@ -18,6 +18,10 @@ pub(super) fn refusal(code: &str, message: String) -> String {
     }
 }
 
+/// What people who try two nodes on one machine need to know where it has no network.
+pub(super) const ON_ONE_MACHINE: &str = "for nodes on this machine alone, without a network: `loopback = true` in section [lan] of tombolo.toml, at each \
+     of them";
+
 /// A refusal of a command about a document with the command that helps.
 pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
     let advice = match code {

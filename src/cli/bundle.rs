@@ -16,7 +16,7 @@ use crate::node::Admin;
 pub(super) enum BundleAct {
     /// Write a file with what peers lack, sealed to each
     #[command(
-        after_help = "Examples:\n  tombolo bundle write /media/stick/news --for boat\n  tombolo bundle write news --for boat --for mill\n\nWhat a peer holds is known from the last link to it, or from its last receipt; of a peer that neither was heard from, all\nthat it may have goes along. Whoever finds the file learns its size, and that it is a bundle."
+        after_help = "Examples:\n  tombolo bundle write /media/stick/news --for boat\n  tombolo bundle write news --for boat --for mill\n\nWhat a peer holds is known from the last link to it, or from its last receipt; of a peer that neither was heard from, all that it may have goes along. Whoever finds the file learns its size, and that it is a bundle."
     )]
     Write {
         /// The file; one that is there is not overwritten
@@ -27,7 +27,7 @@ pub(super) enum BundleAct {
     },
     /// Read a file, show what changed, and write the receipt to carry back
     #[command(
-        after_help = "Examples:\n  tombolo bundle read /media/stick/news\n  tombolo bundle read news --receipt back\n  tombolo bundle read news.receipt\n\nThe receipt is a bundle for the sender: what this node holds now, and what the sender lacks. Where neither has anything\nnew for the other, none is written."
+        after_help = "Examples:\n  tombolo bundle read /media/stick/news\n  tombolo bundle read news --receipt back\n  tombolo bundle read news.receipt\n\nThe receipt is a bundle for the sender: what this node holds now, and what the sender lacks. Where neither has anything new for the other, none is written."
     )]
     Read {
         /// The file

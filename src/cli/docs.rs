@@ -61,8 +61,10 @@ pub(super) fn put(
     json::check(text.as_bytes())
         .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
     let value = serde_json::from_str(&text);
-    let value =
-        value.map_err(|e| CliError::new("bad_json", format!("{} is not JSON: {e}", called_file(file))))?;
+    let value = value.map_err(|e: serde_json::Error| {
+        let key = json::key_before(&text, e.line(), e.column());
+        CliError::new("bad_json", format!("{} is not JSON: {key}{e}", called_file(file)))
+    })?;
     let write = Write::Put { doc, value, whole };
     let reply = context.node.ask(match base {
         Some(base) => Write::OnBase { base, write: Box::new(write) },

@@ -3,7 +3,7 @@
 use tombolo_transports::Address;
 
 use super::error::{CliError, CliResult};
-use super::{CliContext, print, qr};
+use super::{CliContext, advice, print, qr};
 use crate::config::TimeSpan;
 use crate::federation::TrustLevel;
 use crate::folder::load_config;
@@ -19,28 +19,37 @@ pub(super) fn run(
 ) -> CliResult {
     let addresses = if addresses.is_empty() { known_addresses(context)? } else { addresses };
     let addresses = if draw { qr::fitting(&addresses) } else { addresses };
+    let is_nowhere = addresses.is_empty() && context.node.is_running();
     let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
     let reply = context.node.ask(Admin::Invite { level, expires_in, addresses })?;
     if context.json {
         return Ok(print::line(&reply.text)?);
     }
+    let until = print::text(&reply.json, "expires");
+    let notes = || {
+        print::hint(&format!("works once, until {until}; the node that joins with it is {level} here"));
+        if reply.json.get("clock_is_set").and_then(serde_json::Value::as_bool) == Some(false) {
+            print::hint(
+                "note: this machine's clock is not set. When it is set, the invite may expire at once: set it first, then make another",
+            );
+        }
+        if is_nowhere {
+            print::hint("note: this machine has no network address, so the code names none");
+            print::hint(advice::ON_ONE_MACHINE);
+        }
+        if !context.node.is_running() {
+            print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
+        }
+    };
     if draw {
-        let drawn = qr::draw(print::text(&reply.json, "compact"));
-        print::line(
-            &drawn.map_err(|e| CliError::new("qr", format!("{e}: `tombolo invite` prints it as text")))?,
-        )?;
+        let drawn = qr::draw(print::text(&reply.json, "compact"))
+            .map_err(|e| CliError::new("qr", format!("{e}: `tombolo invite` prints it as text")))?;
+        // The picture needs every line but one of a small terminal: what stands below it would push its top out.
+        notes();
+        print::line(&if print::in_colour() { qr::coloured(&drawn) } else { drawn })?;
     } else {
         print::line(print::text(&reply.json, "code"))?;
-    }
-    let until = print::text(&reply.json, "expires");
-    print::hint(&format!("works once, until {until}; the node that joins with it is {level} here"));
-    if reply.json.get("clock_is_set").and_then(serde_json::Value::as_bool) == Some(false) {
-        print::hint(
-            "note: this machine's clock is not set. When it is set, the invite may expire at once: set it first, then make another",
-        );
-    }
-    if !context.node.is_running() {
-        print::hint("no node is running here: start `tombolo up`, so that the other one finds it");
+        notes();
     }
     Ok(())
 }

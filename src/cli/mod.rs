@@ -67,7 +67,7 @@ use values::{
 
 /// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
 #[derive(Debug, Parser)]
-#[command(name = "tombolo", version, after_help = AFTER)]
+#[command(name = "tombolo", version, after_help = AFTER, max_term_width = HELP_COLUMNS_MAX)]
 struct Cli {
     /// The node's folder [default: tombolo in the platform's place for data]
     #[arg(long, global = true, value_name = "DIR", env = "TOMBOLO_DATA_DIR", hide_env_values = true)]
@@ -79,9 +79,12 @@ struct Cli {
     command: CliCommand,
 }
 
+/// Longer lines are hard to read, however wide the terminal is.
+const HELP_COLUMNS_MAX: usize = 100;
+
 const AFTER: &str = "\
 Examples:
-  tombolo init                    make a node; --name gives it another name than the machine's
+  tombolo init                    make a node, called like the machine
   tombolo up                      run it, in the foreground
   tombolo invite                  print a code for a friend's node
   tombolo join CODE               on the friend's side
@@ -108,12 +111,12 @@ enum CliCommand {
     Id,
     /// Put a store that cannot be used aside and make a new one; identity and settings stay
     #[command(
-        after_help = "Examples:\n  tombolo recover\n  tombolo recover --json\n\nNothing is deleted. Start `tombolo up` after it and join a peer again: what this node wrote comes back from it. The\nlist of peers does not: join the others again too. A store that reads well stays where it is."
+        after_help = "Examples:\n  tombolo recover\n  tombolo recover --json\n\nNothing is deleted. Start `tombolo up` after it and join a peer again: what this node wrote comes back from it. The list of peers does not: join the others again too. A store that reads well stays where it is."
     )]
     Recover,
     /// Run the node in the foreground, until SIGTERM or Ctrl-C
     #[command(
-        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up --mesh 'kiss+serial:///dev/ttyUSB0?bitrate=9600&region=amateur&call=N0CALL-1'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-socks 127.0.0.1:9050 --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915,\nANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by &\nand named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
+        after_help = "Examples:\n  tombolo up\n  tombolo up --mesh meshtastic+serial:///dev/ttyUSB0\n  tombolo up --mesh 'kiss+tcp://localhost:8001?bitrate=1200&region=wired'\n  tombolo up \\\n    --mesh 'kiss+serial:///dev/ttyS0?bitrate=9600&region=amateur&call=N0CALL'\n  tombolo up --listen 0.0.0.0:0          a second node on one machine\n  tombolo up --no-lan --tor-control unix:/run/tor/control\n  RUST_LOG=debug tombolo up\n\nSettings stand in tombolo.toml in the node's folder, radios as well.\n\nNo region, no transmission: a radio that does not report its own needs ?region=EU868 (EU433, US915, ANZ, IN865, amateur; wired for a TNC on a cable). The other options behind the question mark are joined by & and named like the settings of [[radio]]:\n  of the air      region=  frequency_hz=869525000  bitrate=9600, or\n                  preset=LongFast or preset=SF7/125\n                  hopping=true (it changes channels)\n  of the station  mode=encrypted|signed-clear  call_sign=N0CALL\n                  call_sign_every=10m\n  of the traffic  soft_cap_permille=10 (a limit of your own)  sign_every=16\n                  mtu=120 (bytes of a frame)\n  KISS            call=N0CALL-1 (AX.25)  txdelay=  persist=  slot=  tncport=\n                  modem=meshcore\n  MeshCore        channel=  secret=\n  Meshtastic      channel=  hops=\n  serial ports    baud="
     )]
     Up {
         /// A radio to use: kiss+tcp://HOST:PORT, kiss+serial:///DEVICE, meshcore+..., meshtastic+...; may be repeated
@@ -183,7 +186,7 @@ enum CliCommand {
     },
     /// Take over the peers and invites of a federation that another program kept
     #[command(
-        after_help = "Examples:\n  tombolo adopt /var/lib/other/federation\n  tombolo adopt old --json\n\nDIR holds nodes.json, {\"nodes\": [...]}, and, where there are invites, invites.json, {\"outgoing\": [...],\n\"incoming\": [...]}. A record that cannot be used is listed with its reason; a peer that is here already stays\nas it is. The way back: tombolo peers --json | jq '{nodes: .}' > nodes.json"
+        after_help = "Examples:\n  tombolo adopt /var/lib/other/federation\n  tombolo adopt old --json\n\nDIR holds nodes.json, {\"nodes\": [...]}, and, where there are invites, invites.json, {\"outgoing\": [...], \"incoming\": [...]}. A record that cannot be used is listed with its reason; a peer that is here already stays as it is. The way back: tombolo peers --json | jq '{nodes: .}' > nodes.json"
     )]
     Adopt {
         /// The folder with nodes.json and invites.json
@@ -230,7 +233,7 @@ enum CliCommand {
     },
     /// Report the key of a peer as stolen, end an identity for good, or list what is revoked
     #[command(
-        after_help = "Examples:\n  tombolo revoke harbour --stolen\n  tombolo revoke --self revocation.txt\n  tombolo revoke\n\nThe notice goes to every member, ahead of everything else. Peers that trust this node suspend the identity and\nask their operators. --self takes the file that `init` wrote, on that node or on any of its peers: it ends the\nidentity everywhere, and cannot be taken back. Without options the revocations are listed, with who does not know\nof them yet."
+        after_help = "Examples:\n  tombolo revoke harbour --stolen\n  tombolo revoke --self revocation.txt\n  tombolo revoke\n\nThe notice goes to every member, ahead of everything else. Peers that trust this node suspend the identity and ask their operators. --self takes the file that `init` wrote, on that node or on any of its peers: it ends the identity everywhere, and cannot be taken back. Without options the revocations are listed, with who does not know of them yet."
     )]
     Revoke {
         /// A name, a DID or the start of one
@@ -245,7 +248,7 @@ enum CliCommand {
     },
     /// Set the policy of a document of yours: whether it goes by radio, whether outsiders may see it
     #[command(
-        after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must\nsend in clear."
+        after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must send in clear."
     )]
     Policy {
         /// The document
@@ -259,7 +262,7 @@ enum CliCommand {
     },
     /// Show or change which links carry what, for this node, a peer, a document, a kind of link or a radio
     #[command(
-        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n  tombolo route --radio hill --price 5\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor,\nmesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also\nafter a restart, and stands before tombolo.toml; --reset goes back to it."
+        after_help = "Examples:\n  tombolo route\n  tombolo route lan-first\n  tombolo route tor-only --peer harbour\n  tombolo route mesh-first --doc plan\n  tombolo route --reset --peer harbour\n  tombolo route --link tor --only 02:00-05:00 --price 5\n  tombolo route --link mesh --last-resort yes\n  tombolo route --radio hill --price 5\n\nPREFERENCE is auto (the cheapest link that is in time), mesh-first (radio mesh, LAN, Tor), lan-first (LAN, Tor, mesh), tor-first (Tor, LAN, mesh), mesh-only, lan-only or tor-only. A change holds from the next message on, also after a restart, and stands before tombolo.toml; --reset goes back to it."
     )]
     Route {
         /// auto, mesh-first, lan-first, tor-first, mesh-only, lan-only or tor-only
@@ -303,7 +306,7 @@ enum CliCommand {
     },
     /// Set one key of a document
     #[command(
-        after_help = "Examples:\n  tombolo set plan monday/watch Ada\n  tombolo set plan monday/boats 3\n  tombolo set plan tuesday '{\"watch\": \"Grace\", \"boats\": [1, 4]}'\n  tombolo set harbour/plan monday/watch '\"3\"'      the text 3, in a peer's document"
+        after_help = "Examples:\n  tombolo set plan monday/watch Ada\n  tombolo set plan monday/boats 3\n  tombolo set plan tuesday '{\"watch\": \"Grace\", \"boats\": [1, 4]}'\n  tombolo set harbour/plan monday/watch '\"3\"'   a text, at a peer's"
     )]
     Set {
         /// A document, or peer/document
@@ -409,7 +412,7 @@ enum CliCommand {
     },
     /// Show a peer's state, or this node's own
     #[command(
-        after_help = "Examples:\n  tombolo state\n  tombolo state harbour\n  tombolo state harbour --via rpc\n\nVia rpc the peer is asked now, by a JSON call to its onion address, as other programs of a federation\ndo; that needs a running node."
+        after_help = "Examples:\n  tombolo state\n  tombolo state harbour\n  tombolo state harbour --via rpc\n\nVia rpc the peer is asked now, by a JSON call to its onion address, as other programs of a federation do; that needs a running node."
     )]
     State {
         /// A name, a DID or the start of one
@@ -423,13 +426,13 @@ enum CliCommand {
     Status,
     /// Check what this node needs of its machine, each with the remedy; exit code 1 if something needs doing
     #[command(
-        after_help = "Examples:\n  tombolo doctor\n  tombolo doctor --json\n\nRun it as the user that runs the node: permissions are judged for the user that asks. Tor is asked at the places\nin the section [tor] of tombolo.toml, else at the usual ones."
+        after_help = "Examples:\n  tombolo doctor\n  tombolo doctor --json\n\nRun it as the user that runs the node: permissions are judged for the user that asks. Tor is asked at the places in the section [tor] of tombolo.toml, else at the usual ones."
     )]
     Doctor,
     /// Show what the node refused and what happened, with reasons
     #[command(
         visible_alias = "logs",
-        after_help = "Examples:\n  tombolo log\n  tombolo log --last 20\n  tombolo log --json\n\nThe log is in memory: the last 1,000 entries since `tombolo up`. What repeats within 10 minutes is one entry.\nWith --json all entries, each with `kind` and `code`: what a program may go by."
+        after_help = "Examples:\n  tombolo log\n  tombolo log --last 20\n  tombolo log --json\n\nThe log is in memory: the last 1,000 entries since `tombolo up`. What repeats within 10 minutes is one entry. With --json all entries, each with `kind` and `code`: what a program may go by."
     )]
     Log {
         /// How many of the newest entries
@@ -441,7 +444,7 @@ enum CliCommand {
     Links,
     /// Explain which link carries a message, and what would change that
     #[command(
-        after_help = "Examples:\n  tombolo why harbour             what would carry a document now, and the last decisions\n  tombolo why plan@7              a state that `set` has named\n  tombolo why 0a1b2c3d4e5f        a deploy\n  tombolo why d17                 one decision\n  tombolo why                     the newest\n  tombolo why harbour --json | tombolo why --replay -\n\nThe last 1,000 decisions since the start are kept. --replay decides again, from the JSON alone."
+        after_help = "Examples:\n  tombolo why harbour             what would carry a document now\n  tombolo why plan@7              a state that `set` has named\n  tombolo why 0a1b2c3d4e5f        a deploy\n  tombolo why d17                 one decision\n  tombolo why                     the newest\n  tombolo why harbour --json | tombolo why --replay -\n\nThe last 1,000 decisions since the start are kept. --replay decides again, from the JSON alone."
     )]
     Why {
         /// A peer, a state like plan@7, the start of a deploy's id, or the id of a decision
@@ -475,7 +478,7 @@ enum CliCommand {
     },
     /// Ask a trusted peer to install an app, or show what became of it
     #[command(
-        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy mill web 1.2 --via rpc --wait\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most\nonce. Where the peer cannot be reached, it is asked when it can, until the command expires. Via rpc it is called\nonce, now; that needs a running node. If the answer does not come within 2 minutes, the outcome is unknown, and\nthe call is not repeated."
+        after_help = "Examples:\n  tombolo deploy harbour web 1.2 --marketplace https://market.example --wait\n  tombolo deploy harbour web 1.2 --expires 7d\n  tombolo deploy mill web 1.2 --via rpc --wait\n  tombolo deploy --status\n  tombolo deploy --status 5f3a\n\nThe peer installs only what its operator has put into its catalogue, with a command of the operator, at most once. Where the peer cannot be reached, it is asked when it can, until the command expires. Via rpc it is called once, now; that needs a running node. If the answer does not come within 2 minutes, the outcome is unknown, and the call is not repeated."
     )]
     Deploy {
         /// A name, a DID or the start of one
@@ -686,6 +689,25 @@ mod tests {
         for command in cli.get_subcommands().filter(|command| command.get_name() != "help") {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.starts_with("Examples:\n  tombolo"), "{}", command.get_name());
+        }
+    }
+
+    /// A terminal would break longer lines within a word. What is set by hand, examples and tables, is not longer either.
+    #[test]
+    fn no_line_of_help_is_longer_than_a_small_terminal() {
+        let mut cli = Cli::command().term_width(80);
+        cli.build();
+        let mut pages = vec![cli];
+        while let Some(mut page) = pages.pop() {
+            let name = page.get_display_name().unwrap_or_default().to_owned();
+            for text in [page.render_help().to_string(), page.render_long_help().to_string()] {
+                let long = text.lines().find(|line| line.chars().count() > 80);
+                assert_eq!(long, None, "{name}");
+            }
+            let by_hand = page.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let long = by_hand.lines().find(|line| line.starts_with(' ') && line.chars().count() > 79);
+            assert_eq!(long, None, "{name}");
+            pages.extend(page.get_subcommands().cloned());
         }
     }
 

@@ -29,6 +29,13 @@ pub(crate) fn as_shown(text: &str) -> Cow<'_, str> {
     if io::stdout().is_terminal() { Cow::Owned(clean_lines(text)) } else { Cow::Borrowed(text) }
 }
 
+/// Whether standard output is a terminal that shows colours, and nothing asks for none (<https://no-color.org>).
+pub(crate) fn in_colour() -> bool {
+    let asks_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let is_dumb = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    io::stdout().is_terminal() && !asks_for_none && !is_dumb
+}
+
 /// A table with a head, columns as wide as they need to be.
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,

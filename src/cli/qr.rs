@@ -1,7 +1,7 @@
 //! A QR code in half-block characters: two modules per character cell, so that it is square.
 //!
-//! Light modules are drawn, dark ones left out: on a dark terminal it looks as on paper. On a light one it
-//! is inverted, which phones read as well.
+//! Light modules are drawn, dark ones left out: on a dark terminal it looks as on paper. On a terminal that shows colours,
+//! both are set ([`coloured`]), or a light one would show it inverted, which not every reader takes.
 
 use qrcode::{Color, EcLevel, QrCode, Version};
 use tombolo_transports::Address;
@@ -55,6 +55,13 @@ pub(crate) fn draw(text: &str) -> Result<String, TooLong> {
     Ok((0..side).step_by(2).map(line).collect::<Vec<_>>().join("\n"))
 }
 
+/// The picture in white on black, whatever colours the terminal has; each line ends with the terminal's own.
+pub(crate) fn coloured(drawn: &str) -> String {
+    const WHITE_ON_BLACK: &str = "\x1b[97;40m";
+    const USUAL: &str = "\x1b[0m";
+    drawn.lines().map(|line| format!("{WHITE_ON_BLACK}{line}{USUAL}")).collect::<Vec<_>>().join("\n")
+}
+
 /// The code with the fewest modules; its error correction is the best that costs no module more.
 fn smallest(text: &str) -> Option<QrCode> {
     let version = QrCode::with_error_correction_level(text, EcLevel::L).ok()?.version();
@@ -85,6 +92,12 @@ mod tests {
         }
         assert_eq!(draw(&"A".repeat(400)), Err(TooLong));
         assert_eq!(draw(&"A".repeat(10_000)), Err(TooLong));
+    }
+
+    /// No line leaves its colours to what follows it.
+    #[test]
+    fn colours_are_set_and_given_back_on_each_line() {
+        assert_eq!(coloured("█▀\n▄ "), "\x1b[97;40m█▀\x1b[0m\n\x1b[97;40m▄ \x1b[0m");
     }
 
     /// Reads the picture back into modules and compares them with the code: nothing is cut or mirrored.

@@ -10,6 +10,8 @@ use crate::words::verdict::{StatusVerdict, needs};
 
 /// Characters of a line of the verdict.
 const WIDTH: usize = 100;
+/// Beside `listens on`.
+const NO_ADDRESS: &str = "no network address now; nodes on one machine meet with `loopback = true` in [lan]";
 
 pub(super) fn run(context: &CliContext) -> CliResult {
     let running = context.node.is_running();
@@ -56,8 +58,7 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
     let mut facts = vec![("time", time), ("documents", print::number(status, "documents").to_string())];
     facts.extend(status.get("apps").map(|apps| ("apps", apps_words(apps))));
     if running {
-        let listening =
-            if addresses.is_empty() { "no network address now".to_owned() } else { addresses.join(", ") };
+        let listening = if addresses.is_empty() { NO_ADDRESS.to_owned() } else { addresses.join(", ") };
         facts.push(("listens on", listening));
         facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
         facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));

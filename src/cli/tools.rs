@@ -13,7 +13,7 @@ use super::{Cli, CliContext, backup, bundle, config, exchange, ping, print};
 pub(super) enum ToolCommand {
     /// Ask a peer for a sign of life over each link, and show how long it took
     #[command(
-        after_help = "Examples:\n  tombolo ping hut\n  tombolo ping hut --json\n\nOver LAN and Tor the peer's program answers at once. A radio is not asked, since that takes airtime: its row shows\nwhen the peer was last heard there. The exit code is 1 if no link has answered."
+        after_help = "Examples:\n  tombolo ping hut\n  tombolo ping hut --json\n\nOver LAN and Tor the peer's program answers at once. A radio is not asked, since that takes airtime: its row shows when the peer was last heard there. The exit code is 1 if no link has answered."
     )]
     Ping {
         /// A name, a DID or the start of one
@@ -44,7 +44,7 @@ pub(super) enum ToolCommand {
     },
     /// Make a document of what `export` wrote
     #[command(
-        after_help = "Examples:\n  tombolo import plan.json\n  tombolo import plan.json --name old-plan\n  tombolo import plan.json --replace\n\nThe document is one of this node's own. One that is there is changed only with --replace; keys that the file does\nnot have are deleted then."
+        after_help = "Examples:\n  tombolo import plan.json\n  tombolo import plan.json --name old-plan\n  tombolo import plan.json --replace\n\nThe document is one of this node's own. One that is there is changed only with --replace; keys that the file does not have are deleted then."
     )]
     Import {
         /// The file; - reads standard input
@@ -66,7 +66,7 @@ pub(super) enum ToolCommand {
     },
     /// Write settings and store of this node into one file, and verify it; the node may run
     #[command(
-        after_help = "Examples:\n  tombolo backup hut.tombolo\n  tombolo backup hut.tombolo --with-key --passphrase-file pass.txt\n  tombolo backup hut.tombolo --check\n\nWithout --with-key the file does not have the identity: keep a copy of identity.key elsewhere. With it the whole file\nis encrypted under a passphrase (argon2id, ChaCha20-Poly1305), which is asked for, or read from a file or from\nTOMBOLO_PASSPHRASE. Documents are readable in a file without the key: keep it as closed as the node's folder."
+        after_help = "Examples:\n  tombolo backup hut.tombolo\n  tombolo backup hut.tombolo --with-key --passphrase-file pass.txt\n  tombolo backup hut.tombolo --check\n\nWithout --with-key the file does not have the identity: keep a copy of identity.key elsewhere. With it the whole file is encrypted under a passphrase (argon2id, ChaCha20-Poly1305), which is asked for, or read from a file or from TOMBOLO_PASSPHRASE. Documents are readable in a file without the key: keep it as closed as the node's folder."
     )]
     Backup {
         /// The file to write; one that is there is not overwritten
@@ -82,7 +82,7 @@ pub(super) enum ToolCommand {
     },
     /// Make a node of what `backup` wrote; a node that is there is never overwritten
     #[command(
-        after_help = "Examples:\n  tombolo restore hut.tombolo\n  tombolo --data-dir /srv/hut restore hut.tombolo --passphrase-file pass.txt\n\nA backup without the key needs identity.key in the folder. The restored node signs nothing until a peer has shown what\nthe node wrote after the backup: start `tombolo up`, and it goes on by itself. Where no peer has seen newer writes,\n`tombolo up --new` goes on at once."
+        after_help = "Examples:\n  tombolo restore hut.tombolo\n  tombolo --data-dir /srv/hut restore hut.tombolo --passphrase-file pass.txt\n\nA backup without the key needs identity.key in the folder. The restored node signs nothing until a peer has shown what the node wrote after the backup: start `tombolo up`, and it goes on by itself. Where no peer has seen newer writes, `tombolo up --new` goes on at once."
     )]
     Restore {
         /// The file

@@ -196,6 +196,7 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
         print::line("off the local network: peers are met by radio only")?;
     } else if addresses.is_empty() {
         print::line("no network address yet: peers are met as soon as there is one")?;
+        print::hint(advice::ON_ONE_MACHINE);
     }
     Ok(())
 }

@@ -165,26 +165,25 @@ impl Invite {
         if text.len() > INVITE_TEXT_MAX {
             return Err(InviteError::TooLong);
         }
-        let text: String = text.chars().filter(|c| !is_around_a_code(*c)).collect();
-        let text = text.trim_end_matches(['=', '.', ',']);
-        if let Some((prefix, body)) = text.split_at_checked(LONG_PREFIX.len())
-            && prefix.eq_ignore_ascii_case(LONG_PREFIX)
-        {
-            return Self::parse_long(body);
-        }
-        match text.get(..COMPACT_PREFIX.len()) {
-            Some(prefix) if prefix.eq_ignore_ascii_case(COMPACT_PREFIX) => {
-                let body = text.get(COMPACT_PREFIX.len()..).unwrap_or_default();
+        let pasted = Pasted::find(text).ok_or(InviteError::Prefix)?;
+        // The longest first: words that stand behind a code may look like a part of it, and an address may be cut off.
+        let mut readings = pasted.bodies().map(|body| match pasted.form {
+            CodeForm::Long => Self::parse_long(&body),
+            CodeForm::Compact => {
                 let bytes = BASE32_NOPAD.decode(body.to_ascii_uppercase().as_bytes());
                 Self::parse_compact(&bytes.map_err(|_| InviteError::Encoding)?)
             }
-            _ => Err(InviteError::Prefix),
-        }
+        });
+        let whole = readings.next().unwrap_or(Err(InviteError::Encoding));
+        whole.or_else(|error| readings.find_map(Result::ok).ok_or(error))
     }
 
     fn parse_long(body: &str) -> Result<Self, InviteError> {
         let bytes = BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|_| InviteError::Encoding)?;
-        let json: Json = serde_json::from_slice(&bytes).map_err(|_| InviteError::Content)?;
+        let json: Json = serde_json::from_slice(&bytes).map_err(|error| match error.is_data() {
+            true => InviteError::Content,
+            false => InviteError::Encoding,
+        })?;
         let inviter = parse_did(&json.did).map_err(|_| InviteError::Identity)?;
         let pubkey = HEXLOWER_PERMISSIVE.decode(json.pubkey.as_bytes()).map_err(|_| InviteError::Content)?;
         if pubkey != inviter.0 {
@@ -240,13 +239,55 @@ impl Invite {
     }
 }
 
-/// What mail programs, chats and shells put around a code, or into it: white space, quotation marks, angle brackets, marks of
-/// quoted lines, and letters that are not seen.
-fn is_around_a_code(c: char) -> bool {
-    const QUOTES: &str =
-        "\"'`<>|*\u{ab}\u{bb}\u{2018}\u{2019}\u{201a}\u{201c}\u{201d}\u{201e}\u{2039}\u{203a}";
-    const UNSEEN: &str = "\u{ad}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}";
-    c.is_whitespace() || c.is_control() || QUOTES.contains(c) || UNSEEN.contains(c)
+/// The two forms of a code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum CodeForm {
+    Long,
+    Compact,
+}
+
+/// A code as it was pasted: somewhere in a text, and broken by what mail programs, chats and shells put into it.
+struct Pasted {
+    form: CodeForm,
+    /// What stands behind the prefix, up to the first character that no code has, cut at white space.
+    words: Vec<String>,
+}
+
+impl Pasted {
+    fn find(text: &str) -> Option<Self> {
+        let text: String = text.chars().filter(|c| !is_put_into_a_code(*c)).collect();
+        let lower = text.to_ascii_lowercase();
+        let at = |prefix: &str| lower.find(&prefix.to_ascii_lowercase()).map(|at| at + prefix.len());
+        let (form, behind) = match (at(LONG_PREFIX), at(COMPACT_PREFIX)) {
+            (Some(long), compact) if compact.is_none_or(|compact| long < compact) => (CodeForm::Long, long),
+            (_, Some(compact)) => (CodeForm::Compact, compact),
+            (_, None) => return None,
+        };
+        let (_, behind) = text.split_at_checked(behind)?;
+        let of_a_code = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_') || is_gap(c);
+        let code = behind.split(|c| !of_a_code(c)).next().unwrap_or_default();
+        let words = code.split(is_gap).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+        Some(Pasted { form, words })
+    }
+
+    /// All words as one, then without the last, and so on. No code ends in `_`, which marks text as slanted in chats.
+    fn bodies(&self) -> impl Iterator<Item = String> {
+        let parts = (1..=self.words.len()).rev().filter_map(|count| self.words.get(..count));
+        parts.map(|words| words.concat().trim_end_matches('_').to_owned())
+    }
+}
+
+fn is_gap(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
+}
+
+/// Marks of quoted lines and of slanted text, quotation marks, the `=` of padding and of folded mail, and letters that are not
+/// seen.
+fn is_put_into_a_code(c: char) -> bool {
+    const MARKS: &str =
+        "\"'`<>|*=\u{ab}\u{bb}\u{2018}\u{2019}\u{201a}\u{201c}\u{201d}\u{201e}\u{2039}\u{203a}";
+    const UNSEEN: &str = "\u{ad}\u{180e}\u{200b}\u{200c}\u{200d}\u{200e}\u{200f}\u{2060}\u{feff}";
+    MARKS.contains(c) || UNSEEN.contains(c)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Result<[u8; N], InviteError> {
@@ -347,12 +388,23 @@ mod tests {
             format!("{long}=="),
             format!("`{upper}`"),
             compact.to_lowercase(),
+            format!("({long})"),
+            format!("[{compact}]."),
+            format!("_{long}_"),
+            format!("&lt;{long}&gt;"),
+            format!("{head}=\n{tail}"),
+            format!("tombolo join {long}"),
+            format!("Here it is: {head}\n{tail}\nworks until tonight. Ada"),
+            format!("Code: {compact} see you"),
+            format!("https://example.org/{upper}"),
         ];
         for text in pasted {
             assert_eq!(Invite::parse(&text).as_ref(), Ok(&invite), "{text:?}");
         }
         assert_eq!(Invite::parse("\u{ad}"), Err(InviteError::Prefix));
-        assert_eq!(Invite::parse("fed1:?"), Err(InviteError::Encoding));
+        for cut in ["fed1:?", "fed1:", head, "FED1C:A"] {
+            assert_eq!(Invite::parse(cut), Err(InviteError::Encoding), "{cut:?}");
+        }
     }
 
     #[test]

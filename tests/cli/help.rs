@@ -11,6 +11,8 @@ fn every_command_explains_itself_with_examples() {
         .skip_while(|line| *line != "Commands:")
         .skip(1)
         .take_while(|line| !line.is_empty())
+        // What is longer than a line goes on under its own column.
+        .filter_map(|line| line.strip_prefix("  ").filter(|line| !line.starts_with(' ')))
         .filter_map(|line| line.split_whitespace().next())
         .collect();
     for expected in [
@@ -83,6 +85,16 @@ fn an_invite_is_one_line_and_its_qr_code_fits_a_terminal() {
         assert!(drawn.lines().all(|line| line.chars().count() <= 80), "{drawn}");
         assert!(drawn.chars().all(|c| matches!(c, '█' | '▀' | '▄' | ' ' | '\n')));
     }
+    // Below the picture stands nothing that would push its top out of the terminal.
+    let output = place.run(&["invite", "--qr", "--addr", "192.168.1.20"]);
+    assert!(String::from_utf8_lossy(&output.stderr).contains("works once"));
+    let both = std::process::Command::new("sh")
+        .args(["-c", "\"$0\" --data-dir \"$1\" invite --qr 2>&1", env!("CARGO_BIN_EXE_tombolo")])
+        .arg(&place.folder)
+        .output()
+        .unwrap();
+    let both = String::from_utf8_lossy(&both.stdout).into_owned();
+    assert!(both.contains("works once") && both.trim_end().ends_with(['█', '▀', '▄']), "{both}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ struct PortState {
     waiting: Option<Vec<u8>>,
     /// Frames that wait for the node.
     received: VecDeque<Vec<u8>>,
+    /// The last reason why it is down is one of the radio, not of its port: a port that opens again does not refute it.
+    port_was_open: bool,
     status: RadioStatus,
 }
 
@@ -69,6 +71,10 @@ pub(crate) struct RadioStatus {
     refused: Option<String>,
 }
 
+/// What is known of a radio whose port is open.
+const NO_ANSWER_YET: &str =
+    "its port is open, and no radio of the kind that its address names has answered there yet";
+
 impl RadioSet {
     /// Opens radios; their events come on the receiver, for [`forward`].
     pub(crate) fn open(
@@ -77,7 +83,7 @@ impl RadioSet {
     ) -> (Self, mpsc::Receiver<(RadioId, RadioEvent)>) {
         let (reports, events) = mpsc::channel(EVENTS_MAX);
         let ports = settings.iter().zip(0..).map(|(settings, number)| {
-            let down = Some("not there yet".to_owned());
+            let down = Some("its port is being opened".to_owned());
             let status = RadioStatus { rules: spec::expected(settings), down, ..RadioStatus::default() };
             RadioSlot {
                 link: ids.next_id(),
@@ -190,6 +196,11 @@ impl RadioSlot {
         let mut state = lock(&self.state);
         let (link, name) = (self.link, self.settings.name());
         match event {
+            RadioEvent::Opened => {
+                if !state.port_was_open {
+                    state.status.down = Some(NO_ANSWER_YET.to_owned());
+                }
+            }
             RadioEvent::Up { frame_bytes_max, info } => {
                 state.info = info;
                 let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
@@ -223,6 +234,7 @@ impl RadioSlot {
             RadioEvent::Sent => state.status.refused = None,
             RadioEvent::Down { why } => {
                 let was_up = state.up;
+                state.port_was_open = !why.is_of_port();
                 state.status.down = Some(why.to_string());
                 (state.up, state.new, state.waiting) = (false, None, None);
                 return was_up.then_some(Input::RadioDown { link, why }).into_iter().collect();
@@ -369,6 +381,25 @@ mod tests {
         assert_eq!(bench.dropped().get("radio_frame_replaced"), Some(&1));
         assert!(matches!(bench.input().await, Input::RadioReady { .. }));
         assert!(!bench.radios.send(LinkId(99), vec![4; 20], &bench.client));
+    }
+
+    /// A program of another kind listens at the port: what is missing is its answer.
+    #[tokio::test]
+    async fn a_port_that_is_open_and_silent_is_shown_as_such() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("meshtastic+tcp://{}", listener.local_addr().unwrap());
+        let (client, _tasks) = client_and_tasks();
+        let (radios, events) = RadioSet::open(&[RadioSettings::from_url(&url).unwrap()], &LinkIds::default());
+        tokio::spawn(forward(radios.clone(), events, client));
+        let (_silent, _) = listener.accept().await.unwrap();
+        let shown = || radios.alarms().iter().map(ToString::to_string).collect::<String>();
+        for _ in 0..2_000 {
+            if shown().contains(NO_ANSWER_YET) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{}", shown());
     }
 
     /// A radio that refuses a frame stays ready, and the node learns of that: else it would wait for ever.

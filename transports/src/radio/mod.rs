@@ -8,6 +8,7 @@
 //! The contract, for the owner of a [`Radio`]:
 //!
 //! ```text
+//! Opened                                     the port is open; what is behind it is not known yet
 //! Up, Ready                                  the radio can be spoken to, and takes one frame
 //!     send(frame)                            takes the Ready back
 //!     Busy*, then one of Sent | TooLarge | DutyCycle | Refused, or nothing (a plain TNC reports nothing)
@@ -61,6 +62,8 @@ pub struct RadioId(pub u16);
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RadioEvent {
+    /// Its port is open, and the radio has not answered yet.
+    Opened,
     /// It can be spoken to.
     Up {
         /// The longest frame it takes, bytes.
@@ -177,10 +180,12 @@ pub enum RadioDownReason {
     #[error("takes no bytes")]
     Stuck,
     /// It is silent where it must answer.
-    #[error("does not answer")]
+    #[error(
+        "does not answer as a radio of this kind does: is it of the kind that its address names (kiss, meshcore, meshtastic)?"
+    )]
     Silent,
     /// What answers there speaks another language.
-    #[error("is no such radio")]
+    #[error("what answers there is no radio of the kind that its address names (kiss, meshcore, meshtastic)")]
     OtherRadio,
     /// Its firmware is older than what we need of it.
     #[error("the radio's firmware (version {0}) is too old")]
@@ -197,6 +202,13 @@ pub enum RadioDownReason {
     /// The radio restarted by itself.
     #[error("the radio restarted")]
     Restarted,
+}
+
+impl RadioDownReason {
+    /// Whether the port itself did not open; the other reasons are found behind an open one.
+    pub fn is_of_port(&self) -> bool {
+        matches!(self, RadioDownReason::Open(_) | RadioDownReason::NoHost | RadioDownReason::NoSerialPort)
+    }
 }
 
 /// What a person can do about a port that does not open; other kinds in the system's words.
@@ -373,6 +385,7 @@ impl RadioDriver {
     /// One connection, from opening the port to its end.
     async fn session(&mut self) -> Result<std::convert::Infallible, End> {
         let mut port = OpenPort::open(&self.url.port).await?;
+        self.tell(RadioEvent::Opened).await?;
         let mut modem = session_of(&self.url, random_id());
         let mut read = vec![0; READ_BYTES];
         modem.connected(self.now());
