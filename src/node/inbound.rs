@@ -106,7 +106,11 @@ impl Node {
                 self.unicast.frontier_over(&self.core, link, buckets);
                 self.unicast.received(&self.core, peer, message);
             }
-            Message::Ask(_) | Message::Want(_) | Message::Refused(_) => {
+            Message::Want(wants) => {
+                let message = Message::Want(self.replica.rights_first(wants));
+                self.unicast.received(&self.core, peer, message);
+            }
+            Message::Ask(_) | Message::Refused(_) => {
                 self.unicast.received(&self.core, peer, message);
             }
             // Counted when it was read.

@@ -38,14 +38,16 @@ impl Replica {
     }
 
     /// Hands what the disk knows of each peer's last message to the presence of peers. The time of its newest state counts as
-    /// well: a record is not written with every message.
-    pub fn note_heard_before(&self, core: &mut Core) {
+    /// well, here and in the record: a record is not written with every message.
+    pub fn note_heard_before(&mut self, core: &mut Core) {
         let (now, reference) = (core.now(), core.reference());
-        for peer in self.federation.peers() {
-            let state = self.node_state(&peer.id).map(|(time, _)| time);
-            let heard = peer.heard_at.max(state);
-            if let Some(at) = heard.filter(|_| core.presence.presence(now, &peer.id).is_none()) {
-                core.presence.heard_before_start(now, peer.id, reference.since(at));
+        let peers: Vec<PeerId> = self.federation.peers().map(|peer| peer.id).collect();
+        for id in peers {
+            let state = self.node_state(&id).map(|(time, _)| time.min(reference));
+            let Some(record) = self.federation.peer_mut(&id) else { continue };
+            record.heard_at = record.heard_at.max(state);
+            if let Some(at) = record.heard_at.filter(|_| core.presence.presence(now, &id).is_none()) {
+                core.presence.heard_before_start(now, id, reference.since(at));
             }
         }
     }

@@ -5,7 +5,7 @@ use tombolo_delta::Context;
 use tombolo_transports::PeerId;
 
 use crate::envelope::{BaseRef, Change, CompactEnvelope, Envelope, address_byte};
-use crate::layer::{Content, LayerId, MapContent};
+use crate::layer::{Content, DocumentName, LayerHash, LayerId, MapContent};
 use crate::limits::WHOLE_LAYER_BYTES_MAX;
 use crate::merge::map_of;
 use crate::replica::Replica;
@@ -34,6 +34,24 @@ impl Replica {
             && self
                 .layer(id)
                 .is_some_and(|layer| self.federation.may_receive(peer, id, layer.head().audience_sequence))
+    }
+
+    /// A peer's question for layers in the order in which they can be taken: those that list who reads and writes, then those of
+    /// the owners, which bring documents to life, then those of other writers.
+    pub fn rights_first(
+        &self,
+        mut wants: Vec<(LayerHash, Option<State>)>,
+    ) -> Vec<(LayerHash, Option<State>)> {
+        let turn = |hash: &LayerHash| {
+            let layer = self.layers.layer_of_hash(hash).map(|layer| &layer.head().layer);
+            match layer {
+                Some(id) if id.document.name.as_str() == DocumentName::AUDIENCE => 0,
+                Some(id) if id.author == id.document.owner => 1,
+                _ => 2,
+            }
+        };
+        wants.sort_by_cached_key(|(hash, _)| turn(hash));
+        wants
     }
 
     /// The message that brings a peer to a layer's present state: a delta where it holds a base that is held here as

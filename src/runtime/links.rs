@@ -182,6 +182,7 @@ async fn run_effects(
             }
             Effect::Close(link) => transports.close(link),
             Effect::Joining(secrets) => transports.set_joining(&secrets),
+            Effect::JoinAnswer(answer, bytes) => drop(answer.send(bytes)),
             Effect::Peers(peers) => {
                 transports.set_peers(&peers.iter().map(|(peer, _)| *peer).collect::<Vec<_>>());
                 for (peer, addresses) in peers {

@@ -96,6 +96,8 @@ pub(crate) enum Effect {
     Peers(Vec<(PeerId, Vec<Address>)>),
     /// The holders of which secrets may join from now on.
     Joining(Vec<JoinSecret>),
+    /// Answer a request to join.
+    JoinAnswer(oneshot::Sender<Vec<u8>>, Vec<u8>),
 }
 
 /// The node has ended, or is about to.
@@ -277,8 +279,9 @@ impl NodeDriver {
                     self.effect(Effect::DialJoin(call)).await;
                 }
                 Output::JoinAnswer { request, bytes } => {
+                    // Behind the list of peers, by which the links take the joiner.
                     if let Some(answer) = self.answers.remove(&request) {
-                        let _ = answer.send(bytes);
+                        self.effect(Effect::JoinAnswer(answer, bytes)).await;
                     }
                 }
                 Output::Reply { request, result } => {

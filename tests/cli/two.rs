@@ -46,6 +46,10 @@ fn two_nodes_meet_agree_and_come_into_step() {
     });
     eventually("in step in status", || attic.ok(&["status"]).contains("in step"));
     assert!(attic.ok(&["peers"]).contains("connected"));
+    // An ordinary first meeting leaves nothing behind that reads like trouble.
+    for place in [&attic, &boat] {
+        assert_eq!(place.json(&["status"])["rejections"], serde_json::json!({}));
+    }
     // A peer's state may wait for the disk while the node runs, and is there when it has ended in order.
     assert_eq!(attic_up.terminate(), Some(0));
     assert!(attic.run(&["state", "boat"]).status.success());

@@ -49,6 +49,39 @@ fn two_nodes_join_and_both_write_one_document() {
     assert_eq!(wire.status(0).peers[0].step.state, "in step");
 }
 
+/// The list of readers comes before what counts under it, in whatever order the hashes of the layers stand: what an ordinary
+/// first join leaves in `status` would worry a person for nothing.
+#[test]
+fn a_first_meeting_refuses_nothing() {
+    let mut wire = Wire::new(9);
+    for node in 0..9 {
+        wire.ask(node, Write::PublishState { state: NodeState::default() }).unwrap();
+        wire.create(node, "notes");
+    }
+    for joiner in 1..9 {
+        wire.join(0, joiner, TrustLevel::Trusted);
+        wire.connect(0, joiner);
+        wire.pass(3_000);
+        for node in [0, joiner] {
+            assert_eq!(wire.status(node).rejections, BTreeMap::new(), "node {node}, joiner {joiner}");
+        }
+    }
+}
+
+/// A record of a peer is not written with every message, its state is: who was there is not shown as never met.
+#[test]
+fn a_peer_that_was_there_is_no_stranger_after_a_restart() {
+    let mut wire = Wire::new(2);
+    wire.join(0, 1, TrustLevel::Trusted);
+    wire.connect(0, 1);
+    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.pass(240_000);
+    wire.restart(0);
+    let Ok(Reply::Links(links)) = wire.ask(0, Query::Links) else { panic!("links") };
+    assert_eq!(links[0].why, "no link to it now: it is off or out of reach");
+    assert!(links[0].last_heard.is_some() && wire.status(0).peers[0].heard_at.is_some());
+}
+
 #[test]
 fn a_live_write_costs_one_delta_and_no_chatter() {
     let mut wire = Wire::new(2);

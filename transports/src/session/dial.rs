@@ -67,19 +67,21 @@ impl Dialler {
     /// Dials peers as they are due until the sessions end, and checks the links each second: the whole
     /// driver of a carrier that has nothing else to do.
     pub async fn run(mut self) {
-        const LOOK: Duration = Duration::from_secs(1);
         let sessions = self.sessions.clone();
         let stopped = sessions.stopped();
         tokio::pin!(stopped);
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut looked_at = Instant::now();
         loop {
             let next = self.dial_due(Instant::now());
+            let look = sessions.look_due(looked_at);
             tokio::select! {
                 () = &mut stopped => return,
                 () = sessions.woken() => {}
                 () = at(next) => {}
-                _ = look.tick() => sessions.look(Instant::now()),
+                () = at(look) => {
+                    looked_at = Instant::now();
+                    sessions.look(looked_at);
+                }
             }
         }
     }
@@ -105,7 +107,7 @@ impl Dialler {
     fn due(&self, peer: &PeerId, now: Instant) -> Option<Instant> {
         let table = self.sessions.table();
         let linked = table.by_peer.get(peer).is_some_and(|link| !link.is_suspect() || link.is_ending());
-        if linked { None } else { table.book.due(peer, now) }
+        if linked || table.asked.contains_key(peer) { None } else { table.book.due(peer, now) }
     }
 
     fn may_start(&self, peer: &PeerId) -> bool {

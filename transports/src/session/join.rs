@@ -125,6 +125,7 @@ impl Sessions {
         if request.len() > JOIN_BYTES_MAX {
             return Err(JoinError::TooLong { bytes: request.len() });
         }
+        let _asking = Asking::begin(self, inviter);
         let ask = Arc::new(Ask { dial, inviter, request, turn: Semaphore::new(1) });
         let mut search_until = Instant::now() + SEARCH_MAX;
         let (mut attempts, mut tried) = (JoinSet::new(), BTreeSet::new());
@@ -167,6 +168,33 @@ impl Sessions {
             None if tried.is_empty() => JoinError::NotFound,
             None => JoinError::NobodyAnswered { tried: tried.into_iter().collect() },
         })
+    }
+}
+
+/// An inviter is asked, as long as this is held: a dial as a peer would only be refused, and counted there.
+struct Asking {
+    sessions: Arc<Sessions>,
+    inviter: PeerId,
+}
+
+impl Asking {
+    fn begin(sessions: &Arc<Sessions>, inviter: PeerId) -> Self {
+        *sessions.table().asked.entry(inviter).or_default() += 1;
+        Asking { sessions: sessions.clone(), inviter }
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        let mut table = self.sessions.table();
+        if let Some(requests) = table.asked.get_mut(&self.inviter) {
+            *requests -= 1;
+            if *requests == 0 {
+                table.asked.remove(&self.inviter);
+            }
+        }
+        drop(table);
+        self.sessions.wake.notify_one();
     }
 }
 

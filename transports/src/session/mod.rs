@@ -78,11 +78,16 @@ pub struct Sessions {
     table: Mutex<SessionTable>,
 }
 
+/// How often links are checked for signs of life.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 #[derive(Debug, Default)]
 struct SessionTable {
     links: BTreeMap<LinkId, Arc<Link>>,
     by_peer: BTreeMap<PeerId, Arc<Link>>,
     book: Book,
+    /// Inviters that are asked to let this node in, with the number of requests. They know it as no peer yet, so they are not dialled.
+    asked: BTreeMap<PeerId, usize>,
     rejections: BTreeMap<RejectReason, u64>,
 }
 
@@ -247,7 +252,12 @@ impl Sessions {
         self.events.hint(LinkEvent::ListenAddresses { addresses: reachable });
     }
 
-    /// Checks every link for signs of life, and reports what each has measured. A transport calls this about every second.
+    /// When [`look`](Self::look) is due, if it was called last at a time; never while there is no link.
+    pub fn look_due(&self, looked_at: Instant) -> Option<Instant> {
+        (!self.table().links.is_empty()).then(|| looked_at + LOOK_EVERY)
+    }
+
+    /// Checks every link for signs of life, and reports what each has measured. A transport calls this when it is due.
     pub fn look(&self, now: Instant) {
         let links: Vec<_> = self.table().links.values().cloned().collect();
         for link in links {
@@ -312,6 +322,9 @@ impl Sessions {
         }
         table.by_peer.insert(link.peer, link.clone());
         table.links.insert(link.id, link.clone());
+        drop(table);
+        // The driver has a link to look after.
+        self.wake.notify_one();
         Ok(None)
     }
 
