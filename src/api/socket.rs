@@ -18,7 +18,7 @@ use crate::socket_path::ShortPath;
 /// The groups of this machine.
 const GROUP_LIST: &str = "/etc/group";
 /// How long no connection comes before the socket is looked at.
-const SOCKET_LOOK: Duration = Duration::from_secs(2);
+const SOCKET_LOOK: Duration = Duration::from_secs(5);
 
 /// A group whose members may use the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

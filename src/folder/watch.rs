@@ -10,7 +10,7 @@ use super::STORE_FILE;
 use super::key::KEY_FILE;
 
 /// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 /// Looks in a row that find a file missing: an editor or a backup may replace the key file in a moment.
 const LOOKS: u32 = 2;
 

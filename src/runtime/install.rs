@@ -23,7 +23,7 @@ use crate::folder::load_catalogue;
 use crate::node::Input;
 
 /// How often the catalogue's file is looked at.
-const CATALOGUE_EVERY: Duration = Duration::from_secs(2);
+const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
 /// How long the last output of a program may take to be read once it has ended.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 

@@ -28,6 +28,27 @@ fn join_by_address_where_multicast_is_blocked() {
     });
 }
 
+/// A neighbour repeats the inviter's hint under 400 names a second, each with addresses where no node is. The holder of a code
+/// without addresses joins soon after all the same, and memory stays bounded.
+#[test]
+fn repeated_hints_neither_stop_a_join_nor_fill_the_memory() {
+    const MEMORY_KB: u64 = 128 * 1024;
+    let Some(lab) = Lab::new(3) else { return };
+    let (mut inviter, mut joiner) = (lab.node(1), lab.node(2));
+    // No node runs, so the code names no address.
+    let code = inviter.ok(&["invite"]);
+    joiner.up();
+    let mut flood = lab.mdns_flood(3, 400, 5);
+    inviter.up();
+    wait_for("more names than are kept", Duration::from_secs(60), || joiner.tail().contains("afresh"));
+    let begun = std::time::Instant::now();
+    joiner.ok(&["join", &code, "--timeout", "50s"]);
+    let (joined, memory) = (begun.elapsed(), [inviter.memory_high_kb(), joiner.memory_high_kb()]);
+    println!("totals: joined within {joined:?}, at most {memory:?} kB of memory");
+    assert!(memory.iter().all(|memory| *memory < MEMORY_KB), "{memory:?}");
+    flood.wait().unwrap();
+}
+
 /// Multicast reveals that a Tombolo node is here, and not which: no DID, no key, no name. And nothing that
 /// passes the switch shows a value that is in step on both sides.
 #[test]

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 const TOMBOLO: &str = env!("CARGO_BIN_EXE_tombolo");
 const NETLAB: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/netlab");
+const MDNS_FLOOD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/mdns-flood");
 const CAPTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/lab/capture");
 /// First part of the names of all our namespaces; after it comes the process that made them.
 const PREFIX: &str = "tombolo";
@@ -110,6 +111,15 @@ impl Lab {
                 node
             })
             .collect()
+    }
+
+    /// A neighbour that repeats a hint under so many names a second, from a namespace of its own.
+    pub(crate) fn mdns_flood(&self, index: usize, rate: u32, seconds: u32) -> Child {
+        let (namespace, address) = (self.namespace(index), self.address(index));
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &namespace, "setpriv", "--pdeathsig", "KILL", MDNS_FLOOD, &address]);
+        command.args([rate.to_string(), seconds.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
+        command.spawn().unwrap()
     }
 
     /// Every frame that passes the switch until the capture is ended.
@@ -250,6 +260,14 @@ impl LabNode<'_> {
     /// The running daemon, for a test that ends it at a moment of its own.
     pub(crate) fn take_daemon(&mut self) -> Child {
         self.daemon.take().expect("the daemon runs")
+    }
+
+    /// The most memory that the daemon has had, in kB.
+    pub(crate) fn memory_high_kb(&self) -> u64 {
+        let daemon = self.daemon.as_ref().expect("the daemon runs");
+        let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
+        let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux shows it");
+        high.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     fn log(&self) -> PathBuf {

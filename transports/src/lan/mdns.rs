@@ -22,6 +22,8 @@ pub const STRANGERS_MAX: usize = 128;
 pub const SERVICES_PER_PEER_MAX: usize = 4;
 /// Addresses taken from one service; the rest is ignored.
 pub const ADDRESSES_PER_SERVICE_MAX: usize = 16;
+/// Addresses whose vain tries are remembered; beyond, all are forgotten.
+const TRIED_MAX: usize = STRANGERS_MAX * ADDRESSES_PER_SERVICE_MAX;
 
 const HINT_KEY: &str = "h";
 const HINT_CONTEXT: &str = "tombolo 2026 lan hint 2";
@@ -92,6 +94,10 @@ pub struct Sightings {
     services: BTreeMap<String, (Option<PeerId>, Service)>,
     /// Names in the order first seen.
     order: VecDeque<String>,
+    /// A service was forgotten for lack of room.
+    crowded: bool,
+    /// How often addresses were tried in vain for a node that is no peer yet.
+    tried: BTreeMap<SocketAddr, u32>,
 }
 
 impl Sightings {
@@ -129,18 +135,53 @@ impl Sightings {
         self.services.remove(name).and_then(|(owner, _)| owner)
     }
 
-    /// Where a peer is by what it announces, newest service first.
+    /// Where a peer is by what it announces: an address of each service, newest first, then a second one of each.
     pub fn addresses(&self, peer: &PeerId) -> Vec<SocketAddr> {
-        let services = self.order.iter().rev().filter_map(|name| self.services.get(name));
-        let own = services.filter(|(owner, _)| owner.as_ref() == Some(peer));
-        own.flat_map(|(_, service)| &service.addresses).copied().collect()
+        self.in_turn(|owner, _| owner.as_ref() == Some(peer))
     }
 
-    /// Where services with a hint of this node are, whether it is looked for or not.
+    /// Where services with a hint of this node are, whether it is looked for or not, in the same order; those that were tried in vain
+    /// come after those that were not. Anyone can repeat a hint, so the node may be behind any of them.
     pub fn addresses_by_hint(&self, node: &PeerId) -> Vec<SocketAddr> {
         let key = HintKey::of(node);
-        let services = self.services.values().filter(|(_, service)| key.fits(&service.hint));
-        services.flat_map(|(_, service)| &service.addresses).copied().collect()
+        let mut addresses = self.in_turn(|_, service| key.fits(&service.hint));
+        addresses.sort_by_key(|address| self.tried.get(address).copied().unwrap_or_default());
+        addresses
+    }
+
+    /// Notes addresses of [`addresses_by_hint`](Self::addresses_by_hint) behind which the node was not.
+    pub fn tried_in_vain(&mut self, addresses: &[SocketAddr]) {
+        if self.tried.len() + addresses.len() > TRIED_MAX {
+            self.tried.clear();
+        }
+        for address in addresses {
+            *self.tried.entry(*address).or_default() += 1;
+        }
+    }
+
+    /// Whether a service was forgotten for lack of room since the last call.
+    pub fn take_crowded(&mut self) -> bool {
+        std::mem::take(&mut self.crowded)
+    }
+
+    /// Forgets all services: they are shown once more.
+    pub fn clear(&mut self) {
+        self.services.clear();
+        self.order.clear();
+    }
+
+    /// The first address of each service, newest service first, then the second of each, and so on: one with many does not hide the
+    /// others where a list is cut.
+    fn in_turn(&self, is_meant: impl Fn(&Option<PeerId>, &Service) -> bool) -> Vec<SocketAddr> {
+        let services = self.order.iter().rev().filter_map(|name| self.services.get(name));
+        let meant: Vec<&Service> = services
+            .filter(|(owner, service)| is_meant(owner, service))
+            .map(|(_, service)| service)
+            .collect();
+        let turns = (0..ADDRESSES_PER_SERVICE_MAX)
+            .flat_map(|turn| meant.iter().filter_map(move |service| service.addresses.get(turn)).copied());
+        let mut seen = BTreeSet::new();
+        turns.filter(|address| seen.insert(*address)).collect()
     }
 
     /// Forgets the oldest service of the same owner, or of strangers, when there are as many as may be.
@@ -150,6 +191,7 @@ impl Sightings {
         if self.order.iter().filter(same).count() >= services_max {
             let oldest = self.order.iter().find(same).cloned();
             oldest.map(|name| self.removed(&name));
+            self.crowded = true;
         }
     }
 }
@@ -161,10 +203,57 @@ fn owner_of(keys: &BTreeMap<PeerId, HintKey>, hint: &SaltedHint) -> Option<PeerI
 /// The announcing and browsing daemon, a thread of its own.
 pub(crate) struct Mdns {
     daemon: ServiceDaemon,
+    options: DaemonOptions,
     instance: String,
     port: u16,
     /// Empty: all addresses the machine has, as they come and go.
     fixed: Vec<IpAddr>,
+    /// What is announced.
+    hint: Option<SaltedHint>,
+}
+
+/// How a daemon is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DaemonOptions {
+    /// Loopback addresses take part.
+    pub(crate) loopback: bool,
+    /// The kernel reports changes of interfaces, so the daemon need not look for them.
+    pub(crate) kernel_reports: bool,
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl DaemonOptions {
+    pub(crate) fn new(bound: &[SocketAddr], loopback: bool, kernel_reports: bool) -> Self {
+        let [ipv4, ipv6] = [SocketAddr::is_ipv4, SocketAddr::is_ipv6].map(|is| bound.iter().any(is));
+        DaemonOptions { loopback, kernel_reports, ipv4, ipv6 }
+    }
+
+    /// A daemon that browses.
+    fn start(self) -> Result<(ServiceDaemon, mdns_sd::Receiver<ServiceEvent>), mdns_sd::Error> {
+        let daemon = ServiceDaemon::new()?;
+        daemon.set_ip_check_interval(self.ip_check_s(false))?;
+        if !self.loopback {
+            daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
+        }
+        if !self.ipv6 {
+            daemon.disable_interface(IfKind::IPv6)?;
+        }
+        if !self.ipv4 {
+            daemon.disable_interface(IfKind::IPv4)?;
+        }
+        let services = daemon.browse(SERVICE)?;
+        Ok((daemon, services))
+    }
+
+    /// How often the daemon lists the interfaces, in seconds; 0 is never.
+    fn ip_check_s(self, now_changing: bool) -> u32 {
+        match self.kernel_reports {
+            true => u32::from(now_changing),
+            // Without news from the kernel it has to look by itself, as often as it can.
+            false => 1,
+        }
+    }
 }
 
 impl Mdns {
@@ -172,26 +261,24 @@ impl Mdns {
     pub(crate) fn start(
         instance: String,
         bound: &[SocketAddr],
-        loopback: bool,
+        options: DaemonOptions,
     ) -> Result<(Self, mdns_sd::Receiver<ServiceEvent>), mdns_sd::Error> {
-        /// The shortest check of the interfaces the daemon can do, in seconds.
-        const IP_CHECK_S: u32 = 1;
-        let daemon = ServiceDaemon::new()?;
-        daemon.set_ip_check_interval(IP_CHECK_S)?;
-        if !loopback {
-            daemon.disable_interface(vec![IfKind::LoopbackV4, IfKind::LoopbackV6])?;
-        }
-        if !bound.iter().any(SocketAddr::is_ipv6) {
-            daemon.disable_interface(IfKind::IPv6)?;
-        }
-        if !bound.iter().any(SocketAddr::is_ipv4) {
-            daemon.disable_interface(IfKind::IPv4)?;
-        }
-        let services = daemon.browse(SERVICE)?;
+        let (daemon, services) = options.start()?;
         let any = bound.iter().any(|address| address.ip().is_unspecified());
         let fixed = if any { Vec::new() } else { bound.iter().map(SocketAddr::ip).collect() };
         let port = bound.first().map_or(0, SocketAddr::port);
-        Ok((Self { daemon, instance, port, fixed }, services))
+        Ok((Self { daemon, options, instance, port, fixed, hint: None }, services))
+    }
+
+    /// A fresh daemon takes the place of the present one, which ends behind it. Where none starts, this can be tried again.
+    pub(crate) fn renew(&mut self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
+        tokio::spawn(end(self.daemon.clone()));
+        let (daemon, services) = self.options.start()?;
+        self.daemon = daemon;
+        if let Some(hint) = self.hint {
+            self.announce(hint)?;
+        }
+        Ok(services)
     }
 
     /// Browses again after a subscription was lost; the daemon reports what it knows once more.
@@ -199,8 +286,21 @@ impl Mdns {
         self.daemon.browse(SERVICE)
     }
 
+    /// Asks the daemon what it holds; none if it takes no questions.
+    pub(crate) fn metrics(&self) -> Option<mdns_sd::Receiver<mdns_sd::Metrics>> {
+        self.daemon.get_metrics().ok()
+    }
+
+    /// Lets the daemon look at the interfaces each second while they change, or no longer.
+    pub(crate) fn list_interfaces(&self, now_changing: bool) {
+        if let Err(error) = self.daemon.set_ip_check_interval(self.options.ip_check_s(now_changing)) {
+            tracing::debug!(%error, "mDNS does not look at the interfaces");
+        }
+    }
+
     /// Announces this node with a hint, or changes the hint.
-    pub(crate) fn announce(&self, hint: SaltedHint) -> Result<(), mdns_sd::Error> {
+    pub(crate) fn announce(&mut self, hint: SaltedHint) -> Result<(), mdns_sd::Error> {
+        self.hint = Some(hint);
         let host = format!("{}.local.", self.instance);
         let properties = [(HINT_KEY, hint.text())];
         let info =
@@ -215,12 +315,29 @@ impl Mdns {
 
     /// Sends a goodbye packet and ends the thread; waits a little for the packet to leave.
     pub(crate) async fn shutdown(self) {
-        const GOODBYE: Duration = Duration::from_millis(300);
         if let Ok(done) = self.daemon.unregister(&format!("{}.{SERVICE}", self.instance)) {
             let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
         }
-        if let Ok(done) = self.daemon.shutdown() {
-            let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
+        end(self.daemon).await;
+    }
+}
+
+/// How long a goodbye is waited for.
+const GOODBYE: Duration = Duration::from_millis(300);
+/// How often a daemon is asked to end that has no room for the request.
+const ENDS_MAX: usize = 20;
+
+/// Ends a daemon and its thread. One under a flood may have no room for the request at first.
+async fn end(daemon: ServiceDaemon) {
+    for _ in 0..ENDS_MAX {
+        match daemon.shutdown() {
+            Ok(done) => {
+                let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
+                return;
+            }
+            Err(mdns_sd::Error::Again) => tokio::time::sleep(GOODBYE).await,
+            // It has ended already.
+            Err(_) => return,
         }
     }
 }
@@ -314,6 +431,48 @@ mod tests {
             sightings.resolved(&format!("s{port}"), service(SaltedHint::new(&PEER, SALT), port));
         }
         assert_eq!(sightings.addresses(&PEER).len(), SERVICES_PER_PEER_MAX);
+    }
+
+    /// A neighbour repeats the hint of an inviter under names of its own, each with as many addresses as are taken. The inviter is
+    /// tried within few rounds all the same, whether it was shown first or last.
+    #[test]
+    fn forged_hints_do_not_hide_where_an_inviter_is() {
+        const TRIED_AT_ONCE: usize = 24;
+        let inviter: SocketAddr = ([192, 0, 2, 1], 8662).into();
+        let hint = SaltedHint::new(&PEER, SALT);
+        for shown_at in [0, 50, 99] {
+            let mut sightings = Sightings::default();
+            for forged in 0..100_u16 {
+                if forged == shown_at {
+                    sightings.resolved("inviter", Service { hint, addresses: vec![inviter] });
+                }
+                let addresses = (0..ADDRESSES_PER_SERVICE_MAX as u16)
+                    .map(|port| ([198, 51, 100, 1], forged * 20 + port + 1).into());
+                sightings.resolved(&format!("f{forged}"), Service { hint, addresses: addresses.collect() });
+            }
+            let round = |sightings: &mut Sightings| {
+                let mut addresses = sightings.addresses_by_hint(&PEER);
+                addresses.truncate(TRIED_AT_ONCE);
+                sightings.tried_in_vain(&addresses);
+                addresses.contains(&inviter)
+            };
+            assert!((0..5).any(|_| round(&mut sightings)), "shown at {shown_at}");
+        }
+    }
+
+    /// What had to be forgotten is reported once by the daemon, so someone has to ask again.
+    #[test]
+    fn what_was_forgotten_for_lack_of_room_is_noticed() {
+        let mut sightings = Sightings::default();
+        let hint = SaltedHint::new(&PEER, SALT);
+        for stranger in 0..STRANGERS_MAX {
+            sightings.resolved(&format!("s{stranger}"), service(hint, 2));
+        }
+        assert!(!sightings.take_crowded());
+        sightings.resolved("one more", service(hint, 2));
+        assert!(sightings.take_crowded() && !sightings.take_crowded());
+        sightings.clear();
+        assert!(sightings.addresses_by_hint(&PEER).is_empty());
     }
 
     #[test]

@@ -29,7 +29,9 @@ pub mod mdns;
 
 mod accept;
 mod dial;
+mod discovery;
 mod interfaces;
+mod netlink;
 mod quic;
 mod sight;
 
@@ -41,15 +43,17 @@ use crate::session::{BoxFuture, Dialler, QUEUE_BYTES_MAX, Sessions, at};
 use crate::set::{JoinDial, Transport};
 use crate::tls::{AllowList, Tls};
 use dial::LanDial;
+use discovery::{Discovery, MdnsNews};
 use interfaces::Interfaces;
-use mdns::{Mdns, SaltedHint};
+use mdns::{DaemonOptions, Mdns, SaltedHint};
 use mdns_sd::ServiceEvent;
+use netlink::InterfaceNews;
 use quinn::Endpoint;
 use sight::Sight;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -57,14 +61,10 @@ use zeroize::Zeroizing;
 
 /// The UDP port a node listens on unless set otherwise.
 pub const PORT: u16 = 8662;
-/// How often links, interfaces and the age of the salt are checked.
-const LOOK: Duration = Duration::from_secs(1);
 /// How long a salt is announced: longer, and a node could be followed by it.
 const SALT_LIFE: Duration = Duration::from_secs(60 * 60);
-/// How long after a lost mDNS subscription the next one is asked for.
-const BROWSE_AGAIN: Duration = Duration::from_secs(1);
-/// mDNS events taken between two rounds of dialling; the rest comes after.
-const MDNS_DRAIN_MAX: usize = 256;
+/// Addresses that mDNS shows for an inviter and one request to join tries, beside those of the code.
+const SEARCHED_MAX: usize = 24;
 /// How long goodbyes may take.
 const GOODBYE_MAX: Duration = Duration::from_secs(1);
 
@@ -152,16 +152,20 @@ impl Lan {
         tracing::info!(id = %tls.id(), ?bound, "listening");
         let sight = Arc::new(Sight::new(sessions.clone(), config.loopback));
         sight.set_peers(&config.peers.iter().copied().collect());
-        let mdns = if config.mdns && !bound.is_empty() { start_mdns(&bound, config.loopback)? } else { None };
+        let news = InterfaceNews::open();
+        let options = DaemonOptions::new(&bound, config.loopback, news.is_from_kernel());
+        let mdns = if config.mdns && !bound.is_empty() { start_mdns(&bound, options)? } else { None };
+        let found = mdns.is_some();
         let driver = LanDriver {
             interfaces: Interfaces::new(bound, config.loopback),
             dialler: Dialler::new(sessions.clone(), doors.clone()),
             announced_at: None,
+            looked_at: Instant::now(),
             sight: sight.clone(),
             sessions,
+            discovery: Discovery::new(mdns),
         };
-        let found = mdns.is_some();
-        let driver = Some(tokio::spawn(driver.run(mdns)));
+        let driver = Some(tokio::spawn(driver.run(news)));
         Ok(Self { sight, doors, ports, mdns: found, driver })
     }
 
@@ -217,10 +221,24 @@ impl Lan {
         request: Vec<u8>,
     ) -> Result<Vec<u8>, JoinError> {
         let addresses = addresses.into_iter().map(canonical).collect();
-        let found = || self.sight.addresses_by_hint(&inviter);
-        let found: Option<&(dyn Fn() -> Vec<Address> + Send + Sync)> =
+        let offered = Mutex::new(BTreeSet::new());
+        let found = || {
+            let mut offered = offered.lock().unwrap_or_else(PoisonError::into_inner);
+            for address in self.sight.addresses_by_hint(&inviter) {
+                if offered.len() < SEARCHED_MAX {
+                    offered.insert(address);
+                }
+            }
+            offered.iter().copied().collect()
+        };
+        let shown: Option<&(dyn Fn() -> Vec<Address> + Send + Sync)> =
             if self.mdns { Some(&found) } else { None };
-        self.sessions().join(self.doors.clone(), inviter, addresses, request, found).await
+        let answer = self.sessions().join(self.doors.clone(), inviter, addresses, request, shown).await;
+        if answer.is_err() {
+            // The next request tries others first: a hint can be repeated by anyone.
+            self.sight.tried_in_vain(&offered.into_inner().unwrap_or_else(PoisonError::into_inner));
+        }
+        answer
     }
 
     /// Queues one message for a link; never waits.
@@ -328,124 +346,96 @@ fn random<const N: usize>() -> Result<[u8; N], LanError> {
     Ok(bytes)
 }
 
-type Found = mdns_sd::Receiver<ServiceEvent>;
-
-fn start_mdns(bound: &[SocketAddr], loopback: bool) -> Result<Option<(Mdns, Found)>, LanError> {
+fn start_mdns(bound: &[SocketAddr], options: DaemonOptions) -> Result<Option<StartedMdns>, LanError> {
     let instance = data_encoding::HEXLOWER.encode(&random::<8>()?);
-    Ok(Mdns::start(instance, bound, loopback)
+    Ok(Mdns::start(instance, bound, options)
         .inspect_err(|error| tracing::warn!(%error, "no mDNS: peers are found by known addresses alone"))
         .ok())
 }
 
-/// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS and interfaces.
+type StartedMdns = (Mdns, mdns_sd::Receiver<ServiceEvent>);
+
+/// The task behind a [`Lan`]: dials the peers that are due, and looks after mDNS and interfaces. While there is no link and nothing
+/// happens, it sleeps.
 struct LanDriver {
     sessions: Arc<Sessions>,
     sight: Arc<Sight>,
     dialler: Dialler,
     interfaces: Interfaces,
+    discovery: Discovery,
     /// When the present salt was announced first.
     announced_at: Option<Instant>,
+    /// When the links were checked last.
+    looked_at: Instant,
 }
 
 impl LanDriver {
-    async fn run(mut self, mdns: Option<(Mdns, Found)>) {
-        let (mdns, found) = mdns.unzip();
-        let mut browsing = Browsing::new(found);
+    async fn run(mut self, news: InterfaceNews) {
         let sessions = self.sessions.clone();
         let stopped = sessions.stopped();
         tokio::pin!(stopped);
-        let mut look = tokio::time::interval(LOOK);
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.interfaces.changed();
+        self.announce();
         loop {
             // Dialling takes its time; what waits would fill the queue meanwhile.
-            for event in browsing.waiting() {
-                self.mdns_event(mdns.as_ref(), event);
+            for event in self.discovery.waiting() {
+                self.mdns_event(event);
             }
             let next = self.dialler.dial_due(Instant::now());
+            let look = sessions.look_due(self.looked_at);
+            let announce = self.announced_at.map(|at| at + SALT_LIFE);
             tokio::select! {
                 () = &mut stopped => break,
                 () = sessions.woken() => {}
                 () = at(next) => {}
-                _ = look.tick() => self.look(mdns.as_ref()),
-                event = browsing.next(mdns.as_ref()) => self.mdns_event(mdns.as_ref(), event),
+                () = at(look) => self.look(),
+                () = at(announce) => self.announce(),
+                () = news.next() => self.interfaces_news(),
+                shown = self.discovery.next() => match shown {
+                    MdnsNews::Event(event) => self.mdns_event(*event),
+                    MdnsNews::Renewed => self.sight.clear(),
+                },
             }
         }
-        if let Some(mdns) = mdns {
-            mdns.shutdown().await;
-        }
+        self.discovery.shutdown().await;
     }
 
-    fn look(&mut self, mdns: Option<&Mdns>) {
-        self.sessions.look(Instant::now());
+    fn look(&mut self) {
+        self.looked_at = Instant::now();
+        self.sessions.look(self.looked_at);
+    }
+
+    /// An interface may have come or gone.
+    fn interfaces_news(&mut self) {
         if self.interfaces.changed() {
+            self.discovery.interfaces_changed();
             let reachable = self.interfaces.reachable().into_iter().map(Address::Socket).collect();
             self.sessions.network_changed(reachable);
-        }
-        if self.announced_at.is_none_or(|at| at.elapsed() >= SALT_LIFE) {
-            self.announced_at = Some(Instant::now());
-            self.announce(mdns);
         }
     }
 
     /// Announces this node under a new salt.
-    fn announce(&self, mdns: Option<&Mdns>) {
-        let Some(mdns) = mdns else { return };
-        let Ok(salt) = random() else {
-            return tracing::warn!("the system gives no random salt: nothing new is announced by mDNS");
-        };
-        if let Err(error) = mdns.announce(SaltedHint::new(&self.sessions.id(), salt)) {
-            tracing::warn!(%error, "cannot announce by mDNS");
+    fn announce(&mut self) {
+        self.announced_at = Some(Instant::now());
+        match random() {
+            Ok(salt) => self.discovery.announce(SaltedHint::new(&self.sessions.id(), salt)),
+            Err(_) => tracing::warn!("the system gives no random salt: nothing new is announced by mDNS"),
         }
     }
 
-    fn mdns_event(&self, mdns: Option<&Mdns>, event: ServiceEvent) {
+    fn mdns_event(&mut self, event: ServiceEvent) {
         match event {
             ServiceEvent::ServiceResolved(resolved) => {
                 let name = resolved.get_fullname();
-                let own = mdns.is_some_and(|mdns| mdns.is_own(name));
-                if let Some(service) = mdns::service(&resolved, self.sight.loopback()).filter(|_| !own) {
-                    self.sight.resolved(name, service);
+                let own = self.discovery.is_own(name);
+                if let Some(service) = mdns::service(&resolved, self.sight.loopback()).filter(|_| !own)
+                    && self.sight.resolved(name, service)
+                {
+                    self.discovery.crowded();
                 }
             }
             ServiceEvent::ServiceRemoved(_, name) => self.sight.removed(&name),
             _ => {}
-        }
-    }
-}
-
-/// The subscription to what mDNS shows. The mDNS thread drops one whose queue is full.
-struct Browsing {
-    found: Option<Found>,
-    /// When to subscribe again, if there is none.
-    due: tokio::time::Instant,
-}
-
-impl Browsing {
-    fn new(found: Option<Found>) -> Self {
-        Browsing { found, due: tokio::time::Instant::now() }
-    }
-
-    /// What waits at this moment, without waiting.
-    fn waiting(&self) -> Vec<ServiceEvent> {
-        let events = self.found.iter().flat_map(|found| std::iter::from_fn(|| found.try_recv().ok()));
-        events.take(MDNS_DRAIN_MAX).collect()
-    }
-
-    /// The next event; a lost subscription is replaced. May be dropped and called again at any time.
-    async fn next(&mut self, mdns: Option<&Mdns>) -> ServiceEvent {
-        let Some(mdns) = mdns else { return std::future::pending().await };
-        loop {
-            if let Some(found) = &self.found {
-                if let Ok(event) = found.recv_async().await {
-                    return event;
-                }
-                tracing::warn!("mDNS shows more than was read in time: browsing again");
-                self.found = None;
-                self.due = tokio::time::Instant::now() + BROWSE_AGAIN;
-            }
-            tokio::time::sleep_until(self.due).await;
-            self.found = mdns.browse().inspect_err(|error| tracing::debug!(%error, "cannot browse")).ok();
-            self.due = tokio::time::Instant::now() + BROWSE_AGAIN;
         }
     }
 }

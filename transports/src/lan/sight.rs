@@ -39,12 +39,18 @@ impl Sight {
         self.note(&sightings, shown);
     }
 
-    /// mDNS resolved a service.
-    pub(super) fn resolved(&self, name: &str, service: Service) {
+    /// mDNS resolved a service. Returns whether another one had to be forgotten for it.
+    pub(super) fn resolved(&self, name: &str, service: Service) -> bool {
         let mut sightings = self.lock();
         if let Some(peer) = sightings.resolved(name, service) {
             self.sessions.sighted(peer, to_addresses(sightings.addresses(&peer)));
         }
+        sightings.take_crowded()
+    }
+
+    /// mDNS begins afresh; the address book keeps what was shown last until it is replaced.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
     }
 
     /// mDNS withdraws a service, which proves nothing: its addresses are just no longer shown.
@@ -58,6 +64,12 @@ impl Sight {
     /// Where services with the hint of a node are, whether it is looked for or not.
     pub(super) fn addresses_by_hint(&self, node: &PeerId) -> Vec<Address> {
         to_addresses(self.lock().addresses_by_hint(node))
+    }
+
+    /// Notes addresses of [`addresses_by_hint`](Self::addresses_by_hint) behind which the node was not.
+    pub(super) fn tried_in_vain(&self, addresses: &BTreeSet<Address>) {
+        let sockets: Vec<_> = addresses.iter().filter_map(Address::as_socket).collect();
+        self.lock().tried_in_vain(&sockets);
     }
 
     fn note(&self, sightings: &Sightings, peers: BTreeSet<PeerId>) {

@@ -1,0 +1,268 @@
+//! What mDNS shows, within bounds: the subscription, and the daemon behind it, which has no bound of its own.
+//!
+//! The daemon keeps every record that it receives until its time is over, which the sender chooses. So its cache is counted from time
+//! to time, and a fresh daemon takes its place beyond [`CACHED_MAX`]: what is really there answers its first question within a second.
+//! The same is done after services had to be forgotten for lack of room, since the daemon reports each service once only.
+
+use super::mdns::{Mdns, SaltedHint};
+use mdns_sd::{Metrics, ServiceEvent};
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until};
+
+/// Records of others that the daemon may hold: those of some 300 nodes.
+pub(super) const CACHED_MAX: i64 = 2_000;
+/// How often they are counted while there are few, and above [`BUSY_ABOVE`]. At 400 answers a second some 28,000 records
+/// gather until the first count that shows them.
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+const COUNT_OFTEN: Duration = Duration::from_secs(5);
+/// More records than a quiet network shows.
+const BUSY_ABOVE: i64 = 500;
+/// How long the daemon may take to count; one that does not is replaced.
+const COUNT_MAX: Duration = Duration::from_secs(5);
+/// How long after a lost subscription the next one is asked for.
+const BROWSE_AGAIN: Duration = Duration::from_secs(1);
+/// Events taken between two rounds of dialling; the rest comes after.
+const DRAIN_MAX: usize = 256;
+/// How long the daemon lists the interfaces itself once one has changed: addresses of IPv6 are probed before they are used.
+const LISTING: Duration = Duration::from_secs(4);
+
+type Found = mdns_sd::Receiver<ServiceEvent>;
+
+/// What came of the waiting.
+#[derive(Debug)]
+pub(super) enum MdnsNews {
+    /// A service, or that one is gone.
+    Event(Box<ServiceEvent>),
+    /// A fresh daemon begins: what is there is shown once more.
+    Renewed,
+}
+
+/// The daemon, if there is one, and what it shows.
+pub(super) struct Discovery {
+    mdns: Option<Mdns>,
+    found: Option<Found>,
+    /// When to subscribe again, if there is no subscription.
+    browse_at: Instant,
+    count: Count,
+    crowd: Crowd,
+    /// Until when the daemon lists the interfaces itself.
+    listing_until: Option<Instant>,
+}
+
+/// The next count of records: when it is asked for, then the answer and until when it is waited for.
+enum Count {
+    At(Instant),
+    Asked(mdns_sd::Receiver<Metrics>, Instant),
+}
+
+impl Discovery {
+    pub(super) fn new(mdns: Option<(Mdns, Found)>) -> Self {
+        let (mdns, found) = mdns.unzip();
+        let now = Instant::now();
+        Discovery {
+            mdns,
+            found,
+            browse_at: now,
+            count: Count::At(now + COUNT_EVERY),
+            crowd: Crowd::new(now),
+            listing_until: None,
+        }
+    }
+
+    /// Announces this node under a hint, or changes the hint.
+    pub(super) fn announce(&mut self, hint: SaltedHint) {
+        if let Some(mdns) = &mut self.mdns
+            && let Err(error) = mdns.announce(hint)
+        {
+            tracing::warn!(%error, "cannot announce by mDNS");
+        }
+    }
+
+    /// Whether a service is this node's own.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        self.mdns.as_ref().is_some_and(|mdns| mdns.is_own(name))
+    }
+
+    /// An interface came or went: the daemon has to look.
+    pub(super) fn interfaces_changed(&mut self) {
+        if let Some(mdns) = &self.mdns {
+            mdns.list_interfaces(true);
+            self.listing_until = Some(Instant::now() + LISTING);
+        }
+    }
+
+    /// A service was forgotten for lack of room: it is to be shown once more when there is room again.
+    pub(super) fn crowded(&mut self) {
+        self.crowd.is_crowded = true;
+    }
+
+    /// What waits at this moment, without waiting.
+    pub(super) fn waiting(&self) -> Vec<ServiceEvent> {
+        let events = self.found.iter().flat_map(|found| std::iter::from_fn(|| found.try_recv().ok()));
+        events.take(DRAIN_MAX).collect()
+    }
+
+    /// The next news; a lost subscription is replaced, and a daemon that holds too much. May be dropped and called again at any time.
+    pub(super) async fn next(&mut self) -> MdnsNews {
+        if self.mdns.is_none() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::select! {
+                event = received(self.found.as_ref()) => match event {
+                    Some(event) => return MdnsNews::Event(Box::new(event)),
+                    None => {
+                        tracing::warn!("mDNS shows more than was read in time: browsing again");
+                        self.found = None;
+                        self.browse_at = Instant::now() + BROWSE_AGAIN;
+                    }
+                },
+                () = sleep_until(self.browse_at), if self.found.is_none() => self.browse(),
+                cached = self.count.next(self.mdns.as_ref()) => {
+                    let is_busy = self.crowd.is_crowded || cached.is_none_or(|cached| cached > BUSY_ABOVE);
+                    let wait = if is_busy { COUNT_OFTEN } else { COUNT_EVERY };
+                    self.count = Count::At(Instant::now() + wait);
+                    if self.crowd.is_too_much(cached, Instant::now()) {
+                        self.renew(cached);
+                        return MdnsNews::Renewed;
+                    }
+                }
+                () = at(self.listing_until) => {
+                    self.listing_until = None;
+                    if let Some(mdns) = &self.mdns {
+                        mdns.list_interfaces(false);
+                    }
+                }
+            }
+        }
+    }
+
+    fn browse(&mut self) {
+        let found = self.mdns.as_ref().map(Mdns::browse);
+        let found =
+            found.and_then(|found| found.inspect_err(|error| tracing::debug!(%error, "cannot browse")).ok());
+        self.found = found;
+        self.browse_at = Instant::now() + BROWSE_AGAIN;
+    }
+
+    fn renew(&mut self, cached: Option<i64>) {
+        let Some(mdns) = &mut self.mdns else { return };
+        tracing::info!(cached, "mDNS shows more than this node keeps: looking at the network afresh");
+        self.found = mdns
+            .renew()
+            .inspect_err(
+                |error| tracing::warn!(%error, "no mDNS for now: peers are found by known addresses alone"),
+            )
+            .ok();
+        self.browse_at = Instant::now() + BROWSE_AGAIN;
+    }
+
+    /// Sends a goodbye, and ends the daemon.
+    pub(super) async fn shutdown(self) {
+        if let Some(mdns) = self.mdns {
+            mdns.shutdown().await;
+        }
+    }
+}
+
+/// The next event of a subscription; none if it is lost.
+async fn received(found: Option<&Found>) -> Option<ServiceEvent> {
+    match found {
+        Some(found) => found.recv_async().await.ok(),
+        None => std::future::pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Count {
+    /// How many records the daemon holds, when it is time; none if it does not answer.
+    async fn next(&mut self, mdns: Option<&Mdns>) -> Option<i64> {
+        loop {
+            match self {
+                Count::At(time) => {
+                    sleep_until(*time).await;
+                    let asked = mdns?.metrics()?;
+                    *self = Count::Asked(asked, Instant::now() + COUNT_MAX);
+                }
+                Count::Asked(answer, until) => {
+                    let metrics = tokio::time::timeout_at(*until, answer.recv_async()).await.ok()?.ok()?;
+                    return Some(cached(&metrics));
+                }
+            }
+        }
+    }
+}
+
+/// The records of all kinds.
+fn cached(metrics: &Metrics) -> i64 {
+    metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
+}
+
+/// When a fresh daemon takes the place of one that holds too much.
+#[derive(Debug)]
+struct Crowd {
+    is_crowded: bool,
+    /// Not before this time for a crowd alone: a network may have more nodes than are kept.
+    not_before: Instant,
+    wait: Duration,
+}
+
+impl Crowd {
+    /// The first wait and the longest.
+    const WAITS: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
+
+    fn new(now: Instant) -> Self {
+        Crowd { is_crowded: false, not_before: now, wait: Self::WAITS[0] }
+    }
+
+    /// Judges one count. A daemon that does not answer is no better than one that holds too much.
+    fn is_too_much(&mut self, cached: Option<i64>, now: Instant) -> bool {
+        if !self.is_crowded && now >= self.not_before {
+            self.wait = Self::WAITS[0];
+        }
+        let is_due = self.is_crowded && now >= self.not_before;
+        if is_due {
+            self.not_before = now + self.wait;
+            self.wait = (self.wait * 2).min(Self::WAITS[1]);
+        }
+        let is_too_much = is_due || cached.is_none_or(|cached| cached > CACHED_MAX);
+        self.is_crowded &= !is_too_much;
+        is_too_much
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The cache is bounded at each count, a crowd is looked at again ever more rarely while it lasts, and soon once it is over.
+    #[test]
+    fn a_daemon_is_replaced_when_it_holds_too_much_or_shows_too_much() {
+        let begun = Instant::now();
+        let mut crowd = Crowd::new(begun);
+        let seconds = |s| begun + Duration::from_secs(s);
+        assert!(!crowd.is_too_much(Some(CACHED_MAX), seconds(5)));
+        assert!(crowd.is_too_much(Some(CACHED_MAX + 1), seconds(10)));
+        assert!(crowd.is_too_much(None, seconds(15)));
+        let mut renewed = Vec::new();
+        for second in (20..320).step_by(5) {
+            crowd.is_crowded = true;
+            if crowd.is_too_much(Some(0), seconds(second)) {
+                renewed.push(second);
+            }
+        }
+        assert_eq!(renewed, [20, 25, 35, 55, 95, 155, 215, 275]);
+        // The crowd is gone; the one that comes after a while is met at once.
+        assert!(crowd.is_too_much(Some(0), seconds(335)), "what was forgotten last is shown once more");
+        assert!(!crowd.is_too_much(Some(0), seconds(395)));
+        crowd.is_crowded = true;
+        assert!(crowd.is_too_much(Some(0), seconds(400)));
+        assert_eq!(crowd.not_before, seconds(405));
+    }
+}
