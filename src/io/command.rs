@@ -306,6 +306,8 @@ pub enum Query {
     Airtime,
     /// Which node hears which.
     Hearing,
+    /// The layers that are held, with what their authors signed.
+    Layers,
     /// Why the router chose a link.
     Why {
         /// A peer, the id of a decision, a state like `plan@7` or the start of a command's id; `None` for the newest ones.

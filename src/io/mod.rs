@@ -306,6 +306,8 @@ pub enum Reply {
     Airtime(Vec<view::AirtimeView>),
     /// The reply to `Query::Hearing`.
     Hearing(Vec<view::HearingView>),
+    /// The reply to `Query::Layers`.
+    Layers(Vec<view::LayerView>),
     /// The reply to `Query::Conflicts`.
     Conflicts(Vec<view::ConflictView>),
     /// The reply to `Admin::Adopt`.

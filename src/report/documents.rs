@@ -9,7 +9,7 @@ use crate::authoring::state_with_brief;
 use crate::core::reserved_document;
 use crate::identity::did;
 use crate::io::{CommandError, view};
-use crate::layer::{DocumentId, DocumentName, KeyPath, LayerId};
+use crate::layer::{DocumentId, DocumentName, KeyPath, Layer, LayerId};
 use crate::merge::{Document, version_of};
 use crate::report::NodeReport;
 use crate::time::Wall;
@@ -37,6 +37,27 @@ impl NodeReport<'_> {
                 })
             })
             .collect()
+    }
+
+    /// The layers that are held, with what their authors signed.
+    pub fn layers(&self) -> Vec<view::LayerView> {
+        let hex = |bytes: &[u8]| data_encoding::HEXLOWER.encode(bytes);
+        let layer = |layer: &Layer| {
+            let head = layer.head();
+            view::LayerView {
+                owner: did(&head.layer.document.owner),
+                name: head.layer.document.name.as_str().to_owned(),
+                author: did(&head.layer.author),
+                kind: head.kind,
+                sequence: head.sequence.get(),
+                time_ms: head.time.ms(),
+                audience_sequence: head.audience_sequence.get(),
+                root: hex(&head.root.0),
+                signature: hex(&layer.signed.signature),
+                bytes: layer.content.bytes(),
+            }
+        };
+        self.replica.layers().layers().map(layer).collect()
     }
 
     /// A document, or the part of it below a key.

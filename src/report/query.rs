@@ -21,6 +21,7 @@ impl NodeReport<'_> {
             Query::Ping { peer } => self.ping(peer).map(Reply::Ping),
             Query::Why { about } => self.why(about.as_deref()).map(Reply::Why),
             Query::Routes => Ok(Reply::Routes(self.routes())),
+            Query::Layers => Ok(Reply::Layers(self.layers())),
             Query::Hearing => Ok(Reply::Hearing(self.hearing())),
             Query::Airtime => Ok(Reply::Airtime(self.airtime())),
             Query::Document { doc } => self.versioned(doc).map(Reply::Document),

@@ -4,6 +4,7 @@ use super::harness::{NodeDir, eventually, mode, wait};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -77,6 +78,7 @@ fn anybody_with_curl_can_ask() {
     assert_eq!(send("PUT", "/v1/docs/plan?key=a/b", "{\"c\": 1}").0, "HTTP/1.1 200 OK");
     assert_eq!(parse(&get("/v1/docs/plan?key=a%2Fb").1), json!({"c": 1}));
     assert_eq!(parse(&get("/v1/docs/plan").1), json!({"a": {"b": {"c": 1}}}));
+    a_program_that_knows_only_the_pages_verifies_the_layers(&place, &parse(&get("/v1/layers").1));
     assert_eq!(send("DELETE", "/v1/docs/plan?key=a", "").0, "HTTP/1.1 200 OK");
     assert_eq!(parse(&get("/v1/docs/plan").1), json!({}));
 
@@ -90,6 +92,23 @@ fn anybody_with_curl_can_ask() {
     ] {
         assert!(answer.0.contains(status), "{answer:?}");
         assert_eq!(parse(&answer.1)["error"]["code"], code);
+    }
+}
+
+/// The decoder in Python lists the layers over the socket, and finds each signed by its author.
+fn a_program_that_knows_only_the_pages_verifies_the_layers(place: &NodeDir, layers: &Value) {
+    assert!(layers.as_array().unwrap().iter().any(|layer| layer["name"] == "plan"), "{layers}");
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/node.py");
+    let run = std::process::Command::new("python3")
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .args([Path::new(program), &place.folder.join("control.sock")])
+        .output();
+    let Ok(output) = run else { return println!("SKIPPED: needs python3 (apt install python3)") };
+    let text = String::from_utf8_lossy(&output.stdout);
+    println!("{text}{}", String::from_utf8_lossy(&output.stderr));
+    if output.status.code() != Some(77) {
+        assert!(output.status.success(), "{text}");
+        assert!(text.contains("ok  plan@") && text.ends_with("all signed by their authors\n"), "{text}");
     }
 }
 

@@ -84,6 +84,7 @@ fn commands() -> Vec<Command> {
         Query::Links.into(),
         Query::Airtime.into(),
         Query::Hearing.into(),
+        Query::Layers.into(),
         Query::Ping { peer: odd.to_owned() }.into(),
         Query::Why { about: None }.into(),
         Query::Why { about: Some(odd.to_owned()) }.into(),

@@ -89,6 +89,31 @@ pub struct DocumentView {
     pub changed_at: Option<String>,
 }
 
+/// A layer that is held: all that its author signed, and the signature. `src/envelope/FORMAT.md` has the array.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LayerView {
+    /// The DID of the owner of the document.
+    pub owner: String,
+    /// The name of the document.
+    pub name: String,
+    /// The DID of the author.
+    pub author: String,
+    /// The kind of the document.
+    pub kind: Kind,
+    /// The sequence of the state that is held.
+    pub sequence: u64,
+    /// The signed time, milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// The newest state of the owner's audience that the author held.
+    pub audience_sequence: u64,
+    /// The root of the content, hex.
+    pub root: String,
+    /// The signature of the author, hex.
+    pub signature: String,
+    /// Bytes of the content as canonical CBOR.
+    pub bytes: usize,
+}
+
 /// A state of this node that went out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PublishedView {

@@ -20,8 +20,8 @@ pub use alarms::{AlarmMessageView, RaisedAlarmView, WATCH_OF_COMMAND, WATCH_OF_S
 pub use bundles::{BundleChangeView, BundlePeerView, BundleReadView, BundleView};
 pub use commands::{DeployEventView, DeployView, RevocationView};
 pub use documents::{
-    ChangedView, ConflictView, DeletedScope, DeletedView, DocumentView, EndedView, PolicyView, PublishedView,
-    VersionedView, WrittenView,
+    ChangedView, ConflictView, DeletedScope, DeletedView, DocumentView, EndedView, LayerView, PolicyView,
+    PublishedView, VersionedView, WrittenView,
 };
 pub use id::{IdView, InviteView, OutgoingInviteView};
 pub use links::{
