@@ -3,14 +3,11 @@ from collections import namedtuple
 
 import cbor
 from cbor import refuse_unless
-from curves import agree, chacha, public_of, verify, x_public, x_secret
-from hashes import blake3, derive
+from keys import agree, blake3, chacha, derive, public_of, x_public, x_secret
+from layers import MAP, SNAPSHOT, Head, holds
 
-Head = namedtuple("Head", "kind owner name author sequence time audience_sequence root")
 Whole = namedtuple("Whole", "head signature content")
 Compact = namedtuple("Compact", "distance address root_prefix time_step_ms audience_step signature delta")
-SNAPSHOT, MAP = 0, 1
-
 
 # ---- small things ------------------------------------------------------------------------------------
 
@@ -18,24 +15,19 @@ def number(value, bits=53):
     refuse_unless(type(value) is int and 0 <= value < 1 << bits, "Number")
     return value
 
-
 def octets(value, length):
     refuse_unless(type(value) is bytes and len(value) == length, "Shape")
     return value
-
 
 def items(value, *counts):
     refuse_unless(type(value) is list and (not counts or len(value) in counts), "Shape")
     return value
 
-
 def zigzag(value):
     return value >> 1 ^ -(value & 1)
 
-
 def to_zigzag(value):
     return value << 1 if value >= 0 else -2 * value - 1
-
 
 def take_varint(data):
     """LEB128 in its shortest form, below 2^64. Returns the number and what follows."""
@@ -48,27 +40,14 @@ def take_varint(data):
     refuse_unless(len(data) >= 10, "Truncated")
     refuse_unless(False, "Number")
 
-
 def take(data, length):
     refuse_unless(len(data) >= length, "Truncated")
     return data[:length], data[length:]
 
-
 # ---- layers ------------------------------------------------------------------------------------------
-
-def signed_bytes(head):
-    return cbor.encode(["tombolo-layer-1", *head])
-
-
-def holds(head, signature):
-    """Whether the head is one that its author may have signed, and did."""
-    in_range = head.sequence > 0 and head.time < 1 << 48 and (head.kind == MAP or head.author == head.owner)
-    return in_range and verify(head.author, signed_bytes(head), signature)
-
 
 def layer_hash(owner, author, name):
     return derive("tombolo 1 layer print", owner + author + name.encode(), 8)
-
 
 def document_name(name):
     refuse_unless(type(name) is str and 1 <= len(name.encode()) <= 64, "Shape")
@@ -76,12 +55,10 @@ def document_name(name):
     refuse_unless(not control and "/" not in name and "\\" not in name, "Shape")
     return name
 
-
 def key_path(key):
     items(key)
     refuse_unless(1 <= len(key) <= 64 and all(type(s) is str and len(s.encode()) <= 1024 for s in key), "Key")
     return key
-
 
 def entry(value):
     """One entry of a map: (key, stamp, value or None with `dead`, saw)."""
@@ -95,15 +72,12 @@ def entry(value):
     refuse_unless(len(cbor.encode(value)) <= 64 << 10, "TooLarge")
     return key
 
-
 def bucket_of(key):
     return int.from_bytes(blake3(cbor.encode(key))[:2], "big") >> 4
-
 
 def in_order(entries):
     """By bucket, then by key: segment by segment, each bytewise; a key that begins another stands before it."""
     return sorted(entries, key=lambda e: (bucket_of(e[0]), [s.encode() for s in e[0]]))
-
 
 def map_root(entries):
     buckets = {}
@@ -117,12 +91,10 @@ def map_root(entries):
         level = {n: node(depth, children) for n, children in above.items()}
     return level[0][1] if level else node(0, [])[1]
 
-
 def node(level, children):
     count = sum(child[1] for child in children)
     body = cbor.encode([level, count, [[slot, digest] for slot, _, digest in children]])
     return count, derive("tombolo 1 map node", body)
-
 
 def check_content(kind, content):
     """The root of a content that is within the limits of the format."""
@@ -133,20 +105,19 @@ def check_content(kind, content):
     refuse_unless(len(set(keys)) == len(keys) <= 262_144, "DuplicateKey")
     return map_root(content)
 
-
 # ---- envelopes ---------------------------------------------------------------------------------------
 
 def decode_whole(data):
-    fields = items(cbor.decode(data, 1 << 20, 68, 1 << 20), 9)
+    fields = items(cbor.decode(data, 1 << 20, 68), 9)
     kind, owner, name, author, sequence, time, audience, signature, last = fields
     refuse_unless(kind in (SNAPSHOT, MAP) and type(kind) is int, "Shape")
     octets(owner, 32)
     author = owner if author is None else octets(author, 32)
     content = items(last, 1) if type(last) is list else None
     root = check_content(kind, content[0]) if content else octets(last, 32)
-    head = Head(kind, owner, document_name(name), author, number(sequence), number(time, 64), number(audience), root)
+    name, sequence, time, audience = document_name(name), number(sequence), number(time, 64), number(audience)
+    head = Head(kind, owner, name, author, sequence, time, audience, root)
     return Whole(head, octets(signature, 64), content)
-
 
 def decode_compact(data):
     (first,), rest = take(data, 1)
@@ -164,6 +135,10 @@ def decode_compact(data):
     signature, delta = take(rest, 64)
     return Compact(distance, address and address[0], prefix, step, zigzag(audience), signature, delta)
 
+def following(base, compact):
+    """The head that a compact envelope makes of its base's, but for the root."""
+    return base._replace(sequence=base.sequence + compact.distance, time=base.time + compact.time_step_ms,
+                         audience_sequence=base.audience_sequence + compact.audience_step)
 
 def map_delta(value, time):
     """Entries with their stamps made absolute, and dropped keys."""
@@ -176,7 +151,6 @@ def map_delta(value, time):
         result.append([item[0], -1 - stamp if dead else stamp, *item[2:]])
     return result, [key_path(key) for key in items(dropped)]
 
-
 # ---- frontiers ---------------------------------------------------------------------------------------
 
 def bucket_sums(states):
@@ -186,41 +160,34 @@ def bucket_sums(states):
         sums[layer[0] >> 4] += int.from_bytes(mix, "big")
     return [total % (1 << 64) for total in sums]
 
-
 def fingerprint(states):
     sums = b"".join(total.to_bytes(8, "big") for total in bucket_sums(states))
     return derive("tombolo 1 frontier fingerprint", sums, 8)
-
 
 # ---- messages ----------------------------------------------------------------------------------------
 
 def state(fields):
     return octets(fields[0], 8), number(fields[1]), octets(fields[2], 4)
 
-
 def transfer(fields, read):
     layer, root, listed = items(fields, 3)
     refuse_unless(len(items(listed)) <= 256, "Shape")
     return octets(layer, 8), octets(root, 32), [read(item) for item in listed]
-
 
 def place(value):
     level, index = number(value[0]), number(value[1])
     refuse_unless(level <= 3 and index < 16 ** level, "Shape")
     return level, index
 
-
 def child(value):
     slot, digest, count = items(value, 3)
     refuse_unless(number(slot) < 16 and number(count, 32) > 0, "Shape")
     return slot, octets(digest, 32), count
 
-
 def tree_node(value):
     level, index, children = items(value, 3)
     refuse_unless(len(items(children)) <= 16, "Shape")
     return (*place([level, index]), [child(c) for c in children])
-
 
 def heartbeat(fields):
     refuse_unless(len(fields) >= 3, "Shape")
@@ -228,11 +195,9 @@ def heartbeat(fields):
     refuse_unless(clock or fields[2] is None, "Shape")
     return number(fields[0], 64), number(fields[1], 32), clock
 
-
 def frontier(fields):
     mask, states = items(fields, 2)
     return number(mask, 16), [state(items(s, 3)) for s in items(states)]
-
 
 READERS = {
     1: heartbeat,
@@ -247,6 +212,9 @@ READERS = {
     15: lambda f: number(items(f, 1)[0], 64),
 }
 
+def count_of(value):
+    """The items in all."""
+    return 1 + sum(map(count_of, value if type(value) is list else ()))
 
 def decode_message(data):
     """(kind, fields) of a message on a link; kinds 0x0b to 0x0e are read by `federation`."""
@@ -257,10 +225,10 @@ def decode_message(data):
     if kind == 5:
         return 5, decode_whole(body)
     refuse_unless(kind in READERS, "UnknownKind")
-    fields = items(cbor.decode(body, 1 << 20, 8, 65_536))
+    fields = items(cbor.decode(body, 1 << 20, 8))
+    refuse_unless(count_of(fields) <= 65_536, "Shape")
     refuse_unless(kind in (1, 2) or len(fields) <= 4096, "Shape")
     return kind, READERS[kind](fields)
-
 
 # ---- a file that is carried by hand ------------------------------------------------------------------
 

@@ -1,23 +1,20 @@
-"""Frames of a radio, boot epochs, keys, the handshake to join, long messages: transports/mesh/FORMAT.md. Streams of links too."""
+"""Streams of links: transports/FORMAT.md. Frames, keys, the handshake to join, long messages: transports/mesh/FORMAT.md."""
 import hashlib
 import hmac
 from collections import namedtuple
 
 import cbor
 from cbor import refuse_unless
-from curves import agree, ccm_open, chacha, verify, x_public, x_public_of, x_secret
-from hashes import blake3, derive
+from keys import agree, blake3, ccm_open, chacha, derive, x_public, x_public_of, x_secret
+from layers import verify
 
 Header = namedtuple("Header", "kind low alias hint counter_low")
-
 
 def big(number, length):
     return number.to_bytes(length, "big")
 
-
 def radio(what, *parts, length):
     return derive(f"tombolo 2026 radio {what} 1", b"".join(parts), length)
-
 
 # ---- the stream of a link: transports/FORMAT.md ------------------------------------------------------
 
@@ -34,49 +31,39 @@ def stream_frames(data):
         data = data[4 + length:]
     return frames
 
-
 def certificate_key(data):
     """The key in a raw public key of Ed25519."""
     prefix = bytes.fromhex("302a300506032b6570032100")
     refuse_unless(data[:12] == prefix and len(data) == 44, "Certificate")
     return data[12:]
 
-
 def lan_hint(key, salt):
     return salt + blake3(salt, derive("tombolo 2026 lan hint 2", key))[:8]
-
 
 # ---- frames and their keys ---------------------------------------------------------------------------
 
 def alias(key, epoch):
     return radio("audience alias", key, big(epoch, 4), length=2)
 
-
 def hint(key, epoch, sender):
     return radio("sender hint", key, big(epoch, 4), sender, length=1)
-
 
 def clear_alias(owner):
     return radio("clear alias", owner, length=2)
 
-
 def clear_hint(owner, sender):
     return radio("clear hint", owner, sender, length=1)
 
-
 def frame_key(key, epoch, sender, boot, salt):
     return radio("frame key", key, big(epoch, 4), b"\x01\x00", sender, big(boot, 4), salt, length=16)
-
 
 def header(frame):
     refuse_unless(len(frame) >= 6, "Truncated")
     return Header(frame[0] >> 4, frame[0] & 15, frame[1:3], frame[3:4], int.from_bytes(frame[4:6], "big"))
 
-
 def open_frame(key, frame, counter):
     refuse_unless(len(frame) >= 14 and header(frame).counter_low == counter & 0xFFFF, "Header")
     return ccm_open(key, big(counter, 4) + bytes(9), frame[6:], frame[:6])
-
 
 def clear_payload(frame):
     pad = header(frame).low
@@ -85,13 +72,11 @@ def clear_payload(frame):
     refuse_unless(not any(filled), "Padding")
     return payload
 
-
 def infer(expected, low):
-    """The counter with these low 16 bits, from 2^15 below the expected one to 2^15 - 1 above; none where that is no counter."""
+    """The counter with these low 16 bits, from 2^15 below the expected one to 2^15 - 1 above, if that is one."""
     start = expected - (1 << 15)
     counter = start + (low - start & 0xFFFF)
     return counter if 0 <= counter < 1 << 32 else None
-
 
 class Counters:
     """The counters of one sender, as the number line of the page has them."""
@@ -128,7 +113,6 @@ class Counters:
             self.take(counter)
         return taken
 
-
 def parts(frames, at, count_of):
     """The message behind numbered parts that show one check: `number count` in the byte before it."""
     refuse_unless(all(frame[at:] and (frame[at] & 15) == len(frames) in count_of for frame in frames), "Parts")
@@ -137,15 +121,14 @@ def parts(frames, at, count_of):
     refuse_unless(all(frame[at + 1:at + 3] == blake3(message)[:2] for frame in frames), "Check")
     return message
 
-
 def announcement(frames, sender):
     """(number, salt, counter) of a boot epoch that its sender signed."""
     body = frames[0][4:] if len(frames) == 1 else parts(frames, 4, (2, 3))
     refuse_unless(len(body) == 80 and header(frames[0] + b"\0\0").kind == 0, "Length")
     number, salt, counter = int.from_bytes(body[:4], "big"), body[4:12], int.from_bytes(body[12:16], "big")
-    refuse_unless(verify(sender, cbor.encode(["tombolo-epoch-1", sender, number, salt, counter]), body[16:]), "signature")
+    signed = cbor.encode(["tombolo-epoch-1", sender, number, salt, counter])
+    refuse_unless(verify(sender, signed, body[16:]), "signature")
     return number, salt, counter
-
 
 def unseal(sealed, owner, epoch, reader_seed):
     """The audience key in the one slot that is for this reader."""
@@ -158,19 +141,15 @@ def unseal(sealed, owner, epoch, reader_seed):
             continue
     refuse_unless(False, "no slot")
 
-
 def pair_key(seed, own, other, speaker, listener):
     return radio("pair key", agree(x_secret(seed), x_public(other)), speaker, listener, length=16)
-
 
 def pair_tag(key, data):
     return radio("pair tag", key, data, length=4)
 
-
 def pair_channel(seed, own, other):
     both = b"".join(sorted((own, other)))
     return radio("pair channel", agree(x_secret(seed), x_public(other)), both, length=16)
-
 
 # ---- the handshake to join: Noise_IKpsk1_25519_ChaChaPoly_BLAKE2s ------------------------------------
 
@@ -204,7 +183,6 @@ class Noise:
         self.count += 1
         return result
 
-
 def read_join(message, inviter_seed, inviter, hashed_token):
     """The inviter reads message 1. Returns the handshake, the joiner's two X25519 keys and its payload."""
     noise, secret, ephemeral = Noise(inviter, hashed_token), x_secret(inviter_seed), message[:32]
@@ -215,7 +193,6 @@ def read_join(message, inviter_seed, inviter, hashed_token):
     noise.mix_key(noise.psk, 3)
     return noise, ephemeral, static, noise.crypt(message[80:], False)
 
-
 def answer_join(noise, ephemeral, static, own_secret, payload):
     """Message 2, by the inviter."""
     own = x_public_of(own_secret)
@@ -223,7 +200,6 @@ def answer_join(noise, ephemeral, static, own_secret, payload):
     noise.mix_key(agree(own_secret, ephemeral))
     noise.mix_key(agree(own_secret, static))
     return own + noise.crypt(payload, True)
-
 
 # ---- long messages -----------------------------------------------------------------------------------
 
@@ -242,23 +218,19 @@ def tables():
         power[log[element]] = element
     return power, log
 
-
 POWER, LOG = tables()
-
 
 def words(shard):
     """Blocks of 64 bytes, the last as long as it is; the low bytes of its words first, then the high ones."""
     blocks = [shard[at:at + 64] for at in range(0, len(shard), 64)]
     return [low | high << 8 for b in blocks for low, high in zip(b[:len(b) // 2], b[len(b) // 2:])]
 
-
 def shard_of(numbers):
     rows = [numbers[at:at + 32] for at in range(0, len(numbers), 32)]
     return b"".join(bytes(n & 255 for n in row) + bytes(n >> 8 for n in row) for row in rows)
 
-
 def shard_at(count, held, index):
-    """The shard `index` of a block of `count` data shards, from any `count` held: {index: shard}, parity from `count` on."""
+    """The shard `index` of a block of `count`, from any `count` that are held: {index: shard}, parity behind data."""
     size = 1 << (count - 1).bit_length()
     place = {n: n if n < count else size + n - count for n in [*held, index]}
     known = {place[n]: words(held[n]) for n in sorted(held)[:count]}
@@ -269,20 +241,19 @@ def shard_at(count, held, index):
         total = scaled if total is None else [a ^ b for a, b in zip(total, scaled)]
     return shard_of(total)
 
-
 def fragment(payload):
     """(id, count, block, index, shard) of a fragment."""
     refuse_unless(len(payload) >= 4, "Truncated")
     number, word = int.from_bytes(payload[:2], "big"), payload[2]
     long = word >= 64
     count = int.from_bytes(payload[2:4], "big") - 0x8000 + 1 if long else word + 1
-    block, index, shard = (payload[4], payload[5], payload[6:]) if len(payload) >= 6 and long else (0, payload[3], payload[4:])
+    refuse_unless(len(payload) >= 6 or not long, "Truncated")
+    block, index, shard = (payload[4], payload[5], payload[6:]) if long else (0, payload[3], payload[4:])
     blocks = -(-count // 64)
     refuse_unless((64 < count <= 4096 if long else True) and block < blocks and len(payload) <= 255, "Header")
     refuse_unless(len(shard) >= 8 and len(shard) % 2 == 0, "Shard")
     refuse_unless(index < count // blocks + (block < count % blocks) + 192, "Index")
     return number, count, block, index, shard
-
 
 def nack(data, blocks):
     """(whose, id, entries) of a NACK for a message whose blocks have so many data fragments each."""
@@ -300,7 +271,6 @@ def nack(data, blocks):
         entries.append([block, missing])
     return data[:1], data[1:3], entries
 
-
 def message_of(payloads):
     """(kind, message) of the fragments of one block, any as many as there are of data."""
     held = [fragment(payload) for payload in payloads]
@@ -314,12 +284,10 @@ def message_of(payloads):
     refuse_unless(check == whole[:4], "Print")
     return kind, body
 
-
 # ---- a frame as each kind of radio takes it ----------------------------------------------------------
 
 def kiss(data):
     return b"\xc0\0" + data.replace(b"\xdb", b"\xdb\xdd").replace(b"\xc0", b"\xdb\xdc") + b"\xc0"
-
 
 def kiss_frames(data):
     """The frames of command 0, without broken ones and what has no end."""
@@ -328,7 +296,6 @@ def kiss_frames(data):
     return [part[1:].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
             for part, rest in zip(whole, plain) if b"\xdb" not in rest]
 
-
 def read_ax25(data):
     """The information field of a UI frame to TOMBOL, repeaters passed over."""
     end = next((n for n in range(6, len(data), 7) if data[n] & 1), None)
@@ -336,17 +303,14 @@ def read_ax25(data):
     refuse_unless(data[end + 1:end + 3] == b"\x03\xf0", "Protocol")
     return data[end + 3:]
 
-
 def ax25(call, ssid, frame):
     def address(letters, last):
         return bytes(letter << 1 for letter in letters.ljust(6).encode()) + bytes([last])
     return address("TOMBOL", 0xE0) + address(call, 0x61 | ssid << 1) + b"\x03\xf0" + frame
 
-
 def meshcore(channel, frame):
     body = bytes([0x3E, channel, 0xFF, 0x74, 0xFF]) + frame
     return b"\x3c" + len(body).to_bytes(2, "little") + body
-
 
 def meshtastic(packet, channel, frame):
     data = b"\x08\x80\x02\x12" + bytes([len(frame)]) + frame  # portnum 256, payload

@@ -1,4 +1,4 @@
-"""BLAKE3: the package where it is installed, else the hash itself as its paper has it (slow, and sufficient here)."""
+"""In the place of the package `blake3` where that is not installed: the hash as its paper has it, slow."""
 import struct
 
 IV = (0x6A09E667, 0xBB67AE85, 0x3C6EF372, 0xA54FF53A, 0x510E527F, 0x9B05688C, 0x1F83D9AB, 0x5BE0CD19)
@@ -8,11 +8,10 @@ MASK = 0xFFFFFFFF
 LANES = ((0, 4, 8, 12), (1, 5, 9, 13), (2, 6, 10, 14), (3, 7, 11, 15),
          (0, 5, 10, 15), (1, 6, 11, 12), (2, 7, 8, 13), (3, 4, 9, 14))
 
-
 def compress(chain, block, counter, length, flags):
     words = list(struct.unpack("<16I", block.ljust(64, b"\0")))
     v = list(chain) + list(IV[:4]) + [counter & MASK, counter >> 32, length, flags]
-    for step in range(7):
+    for _ in range(7):
         for lane, (a, b, c, d) in enumerate(LANES):
             for word, turn_d, turn_b in ((words[2 * lane], 16, 12), (words[2 * lane + 1], 8, 7)):
                 v[a] = v[a] + v[b] + word & MASK
@@ -23,7 +22,6 @@ def compress(chain, block, counter, length, flags):
                 v[b] = (x >> turn_b | x << 32 - turn_b) & MASK
         words = [words[at] for at in ORDER]
     return [v[n] ^ v[n + 8] for n in range(8)] + [v[n + 8] ^ chain[n] for n in range(8)]
-
 
 def last_of(data, key, counter, flags):
     """The last compression of a chunk or tree, not made yet: the root's is made with another flag."""
@@ -39,28 +37,17 @@ def last_of(data, key, counter, flags):
     halves = (last_of(data[:left], key, counter, flags), last_of(data[left:], key, counter + left // 1024, flags))
     return key, b"".join(struct.pack("<8I", *compress(*half)[:8]) for half in halves), 0, 64, flags | PARENT
 
+class blake3:
+    """As of the package, as far as the pages need it: hash, keyed hash, key derivation; 32 bytes."""
 
-def blake3_own(data, key=None, flags=0):
-    key = struct.unpack("<8I", key) if key else IV
-    chain, block, _, length, flags = last_of(bytes(data), key, 0, flags)
-    return struct.pack("<16I", *compress(chain, block, 0, length, flags | ROOT))[:32]
+    def __init__(self, data, key=None, derive_key_context=None):
+        self.data, self.key, self.flags = bytes(data), key, KEYED if key else 0
+        if derive_key_context is not None:
+            own = blake3(derive_key_context.encode())
+            own.flags = CONTEXT
+            self.key, self.flags = own.digest(), MATERIAL
 
-
-try:
-    import blake3 as package
-except ImportError:
-    package = None
-
-
-def blake3(data, key=None):
-    """32 bytes; with a key of 32 bytes the keyed hash."""
-    if package:
-        return package.blake3(data, key=key).digest() if key else package.blake3(data).digest()
-    return blake3_own(data, key, KEYED if key else 0)
-
-
-def derive(context, data, length=32):
-    """The key derivation mode; `length` first bytes."""
-    if package:
-        return package.blake3(data, derive_key_context=context).digest()[:length]
-    return blake3_own(data, blake3_own(context.encode(), None, CONTEXT), MATERIAL)[:length]
+    def digest(self):
+        key = struct.unpack("<8I", self.key) if self.key else IV
+        chain, block, _, length, flags = last_of(self.data, key, 0, self.flags)
+        return struct.pack("<16I", *compress(chain, block, 0, length, flags | ROOT))[:32]
