@@ -32,7 +32,7 @@ use tombolo::envelope::{
 use tombolo::federation::invite::{Invite, token_hash};
 use tombolo::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
 use tombolo::federation::{Audience, TrustLevel};
-use tombolo::identity::{Keypair, did};
+use tombolo::identity::{Keypair, did, parse_onion, verify};
 use tombolo::layer::{
     Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, Layer, LayerId, MapContent, Sequence,
 };
@@ -203,6 +203,34 @@ fn joining_and_its_codes() {
     };
     let members = [(joiner.peer_id(), TrustLevel::Trusted), (inviter.peer_id(), TrustLevel::Observer)];
     let audience = Audience::new([6; 16], members).to_value();
+    let array = |items: Vec<Value>| tombolo_delta::to_cbor(&Value::Array(items));
+    let bytes = |bytes: &[u8]| Value::Bytes(bytes.to_vec());
+    let domain = || Value::from("tombolo-join-1");
+    let signed = array(vec![
+        domain(),
+        bytes(&inviter.peer_id().0),
+        bytes(&joiner.peer_id().0),
+        Value::from(joiner.onion().as_str()),
+        bytes(&token_hash(&token)),
+        Value::from(2_u64),
+        Value::from(time),
+    ]);
+    assert!(verify(&joiner.peer_id(), &signed, &request.signature), "the page has another array");
+    // On air, as the page has it; a test of `src/broadcast/join.rs` compares these with what is sent.
+    let key = |number: u8| [Value::from(u64::from(number)), bytes(&[number; 16])];
+    let [key_epoch, audience_key] = key(7);
+    let air_request = array(vec![
+        bytes(&joiner.peer_id().0),
+        bytes(&parse_onion(&joiner.onion()).unwrap()),
+        Value::from("attic"),
+        Value::from(2_u64),
+        Value::from(time),
+        bytes(&request.signature),
+        key_epoch,
+        audience_key,
+    ]);
+    let [key_epoch, audience_key] = key(8);
+    let air_agreed = array(vec![Value::Bool(true), Value::from("hut"), key_epoch, audience_key]);
     check(
         "federation.json",
         &json!({
@@ -215,11 +243,15 @@ fn joining_and_its_codes() {
             "token_hash": hex(token_hash(&token)),
             "request": hex(request.encode()),
             "request_signature": hex(request.signature),
+            "request_signed_bytes": hex(signed),
             "answer_agreed": hex(JoinAnswer::Agreed { name: "hut".into() }.encode()),
             "answer_refused": hex(JoinAnswer::Refused(JoinRefusal::Expired).encode()),
             "code": invite.to_code(),
             "code_compact": invite.to_compact(),
             "audience": hex(tombolo_delta::to_cbor(&audience)),
+            "air_request": hex(air_request),
+            "air_answer_agreed": hex(air_agreed),
+            "air_answer_refused": hex(array(vec![Value::Bool(false), Value::from("expired")])),
         }),
     );
 }

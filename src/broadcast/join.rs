@@ -445,4 +445,22 @@ mod tests {
         }
         assert_eq!(Answers::decode(&[0x80]), None);
     }
+
+    /// What is sent is what the page draws: the vectors are written from it, without the code above.
+    #[test]
+    fn payloads_are_those_of_the_vectors() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/vectors/federation.json");
+        let vectors: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let bytes =
+            |name: &str| data_encoding::HEXLOWER.decode(vectors[name].as_str().unwrap().as_bytes()).unwrap();
+        let (inviter, joiner) =
+            (Keypair::from_seeds(&[1; 32], &[2; 32]), Keypair::from_seeds(&[3; 32], &[4; 32]));
+        let asks = Asks::decode(&bytes("air_request")).unwrap();
+        assert!(asks.request.verify_hash(&inviter.peer_id(), &joiner.peer_id(), &token_hash(&[5; 16])));
+        assert_eq!((asks.joiner, asks.encode()), (joiner.peer_id(), bytes("air_request")));
+        for name in ["air_answer_agreed", "air_answer_refused"] {
+            assert_eq!(Answers::decode(&bytes(name)).unwrap().encode(), bytes(name), "{name}");
+        }
+    }
 }

@@ -107,6 +107,16 @@ def federation_json(count, v):
     count.accept("request", (own, "attic", "trusted"), federation.decode_request, request, inviter, joiner)
     count.refuse("request of another", federation.decode_request, request, inviter, inviter, name="signature")
     count.refuse("request to another", federation.decode_request, request, joiner, joiner, name="signature")
+    signed = federation.join_signed(inviter, joiner, own, v.b("token_hash"), 2, 1_800_000_000_000)
+    count.same("signed bytes", signed, v.b("request_signed_bytes"))
+    on_air, read = v.b("air_request"), federation.decode_air_request
+    expected = (own, "attic", "trusted", (7, bytes([7] * 16)))
+    count.accept("request on air", expected, read, on_air, inviter, v.b("token_hash"))
+    count.refuse("request on air to another", read, on_air, joiner, v.b("token_hash"), name="signature")
+    count.refuse("request on air with another token", read, on_air, inviter, bytes(32), name="signature")
+    agreed, refused = (True, "hut", (8, bytes([8] * 16))), (False, "expired", None)
+    count.accept("agreed on air", agreed, federation.decode_air_answer, v.b("air_answer_agreed"))
+    count.accept("refused on air", refused, federation.decode_air_answer, v.b("air_answer_refused"))
     count.accept("agreed", (True, "hut"), federation.decode_answer, v.b("answer_agreed"))
     count.accept("refused", (False, "expired"), federation.decode_answer, v.b("answer_refused"))
     addresses = ["10.77.0.1:8662", "[fd77:0:0:1::1]:8662"]

@@ -64,6 +64,22 @@ def decode_answer(data):
     refuse_unless(agreed or text in REFUSALS, "Shape")
     return agreed, person_name(text)
 
+def decode_air_request(data, inviter, token_hash):
+    """The payload of a request on air: the token itself does not travel."""
+    fields = items(cbor.decode(data, 1024, 2), 8)
+    joiner, onion_key, name, level, time, signature, epoch, key = fields
+    onion = onion_address(octets(onion_key, 32))
+    refuse_unless(number(level) <= 2, "Shape")
+    signed = join_signed(inviter, octets(joiner, 32), onion, token_hash, level, number(time, 64))
+    refuse_unless(verify(joiner, signed, octets(signature, 64)), "signature")
+    return onion, person_name(name), LEVELS[level], (number(epoch, 32), octets(key, 16))
+
+def decode_air_answer(data):
+    fields = items(cbor.decode(data, 1024, 2), 2, 4)
+    refuse_unless(fields[0] is (len(fields) == 4), "Shape")
+    refuse_unless(fields[0] or fields[1] in REFUSALS, "Shape")
+    return fields[0], person_name(fields[1]), (number(fields[2], 32), octets(fields[3], 16)) if fields[0] else None
+
 # ---- invite codes ------------------------------------------------------------------------------------
 
 def read_code(text):
