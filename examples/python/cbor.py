@@ -95,7 +95,7 @@ class Reader:
         refuse_unless(all(type(key) in (int, str) for key in items[::2]), "KeyKind")
         return dict(zip(items[::2], items[1::2]))
 
-def decode(data, bytes_max=262_144, depth_max=64):
+def decode(data, bytes_max=262_144, depth_max=64):  # items need a byte each, so they are limited too
     """The one value that the bytes are. All rules of order and of shortest forms are one check, the last."""
     refuse_unless(len(data) <= bytes_max, "TooLong")
     reader = Reader(data, depth_max)

@@ -98,15 +98,15 @@ class Walk:
         return in_order(made.items())
 
     def changing(self, node, children, has_changed):
-        changing, quiet = set(), []
+        is_small = node.in_array and len(node.value) <= 8
+        changing, quiet = set(), [child for child in children if not child.lively and not is_small]
         for child in children:
+            changes = False
             if child.lively:
                 changes = self.bit("LIVELY", child.kind)
-            elif node.in_array and len(node.value) <= 8:
+            elif is_small:
                 shape = 16 + self.shape(child.key, child.value) if type(child.value) is str else child.kind
                 changes = self.bit("RECORD", shape)
-            else:
-                changes = quiet.append(child)
             if changes:
                 changing.add(child)
         if quiet:
