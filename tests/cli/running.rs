@@ -78,6 +78,8 @@ fn anybody_with_curl_can_ask() {
     assert_eq!(send("PUT", "/v1/docs/plan?key=a/b", "{\"c\": 1}").0, "HTTP/1.1 200 OK");
     assert_eq!(parse(&get("/v1/docs/plan?key=a%2Fb").1), json!({"c": 1}));
     assert_eq!(parse(&get("/v1/docs/plan").1), json!({"a": {"b": {"c": 1}}}));
+    send("POST", "/v1/docs", "{\"name\": \"wind\", \"kind\": \"snapshot\"}");
+    assert_eq!(send("PUT", "/v1/docs/wind", "{\"bft\": 5, \"m/s\": 9.0}").0, "HTTP/1.1 200 OK");
     a_program_that_knows_only_the_pages_verifies_the_layers(&place, &parse(&get("/v1/layers").1));
     assert_eq!(send("DELETE", "/v1/docs/plan?key=a", "").0, "HTTP/1.1 200 OK");
     assert_eq!(parse(&get("/v1/docs/plan").1), json!({}));
@@ -95,7 +97,8 @@ fn anybody_with_curl_can_ask() {
     }
 }
 
-/// The decoder in Python lists the layers over the socket, and finds each signed by its author.
+/// The decoder in Python lists the layers over the socket, finds each signed by its author, and the value of a snapshot under
+/// the root that is signed.
 fn a_program_that_knows_only_the_pages_verifies_the_layers(place: &NodeDir, layers: &Value) {
     assert!(layers.as_array().unwrap().iter().any(|layer| layer["name"] == "plan"), "{layers}");
     let program = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python/node.py");
@@ -114,6 +117,8 @@ fn a_program_that_knows_only_the_pages_verifies_the_layers(place: &NodeDir, laye
     }
     assert!(output.status.success(), "{text}");
     assert!(text.contains("ok  plan@") && text.ends_with("all signed by their authors\n"), "{text}");
+    let proved = |line: &str| line.starts_with("ok  wind@2") && line.ends_with("content as signed");
+    assert!(text.lines().any(proved), "{text}");
 }
 
 #[test]
