@@ -107,15 +107,3 @@ def provisional(data):
     step = coded_time(coder, distance)
     tags = [tags[at:at + 4] for at in range(0, len(tags), 4)]
     return {"distance": distance, "time_step_ms": step, "coder": coder, "tags": tags}
-
-def key_states(data):
-    """A question which keys are held, on a channel of two: its first byte is 0."""
-    refuse_unless(data[:1] == b"\0", "Kind")
-    rest, states = data[1:], []
-    for _ in range(2):
-        sequence, rest = take_varint(rest)
-        prefix, rest = take(rest, 4)
-        states.append((number(sequence), prefix))
-    audience, rest = take_varint(rest)
-    refuse_unless(not rest, "Trailing")
-    return *states, number(audience)

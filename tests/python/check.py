@@ -20,6 +20,7 @@ try:
     import envelope
     import federation
     import frames
+    import layers
 except ImportError as missing:
     print(f"SKIPPED: needs the Python package {missing.name} (apt install python3-{missing.name})")
     sys.exit(77)
@@ -41,7 +42,7 @@ def transcript(count, lines):
             count.accept(about, True, lambda: federation.decode_answer(data)[0])
         elif sent == "send" and data[0] == 5:
             whole = envelope.decode_whole(data[1:])
-            count.same(f"{about}: signature", envelope.holds(whole.head, whole.signature), True)
+            count.same(f"{about}: signature", layers.holds(whole.head, whole.signature), True)
         elif sent == "send" and not 0x0B <= data[0] <= 0x0E:
             count.accept(about, data[0] if data[0] < 0x80 else 0x80, lambda: envelope.decode_message(data)[0])
 

@@ -4,6 +4,7 @@ import cbor
 import delta
 import envelope
 import federation
+import layers
 from counting import states, unhex
 from keys import blake3, derive, public_of
 
@@ -27,7 +28,7 @@ def layer(count, vector, owner, audience_sequence):
     count.same(f"{about}: content", cbor.encode(whole.content[0]), vector.b("content"))
     count.same(f"{about}: hash", envelope.layer_hash(owner, head.author, about), vector.b("layer_print"))
     count.same(f"{about}: signed bytes", signed, vector.b("signed_bytes"))
-    count.same(f"{about}: signature", (whole.signature, envelope.holds(head, whole.signature)),
+    count.same(f"{about}: signature", (whole.signature, layers.holds(head, whole.signature)),
                (vector.b("signature"), True))
     if head.kind == envelope.MAP:
         count.same(f"{about}: order", envelope.in_order(whole.content[0]), cbor.decode(vector.b("content")))
@@ -45,7 +46,7 @@ def envelope_json(count, v):
     address = envelope.layer_hash(owner, owner, base.name)[0]
     count.same("compact", (on_base, compact.address, compact.root_prefix, compact.delta),
                (following, address, base.root[:2], v["compact"].b("delta")))
-    count.same("compact: signature", envelope.holds(on_base, compact.signature), True)
+    count.same("compact: signature", layers.holds(on_base, compact.signature), True)
     context = (base.sequence, on_base.sequence, base.time, on_base.time)
     held = cbor.decode(v["snapshot"].b("content"))
     count.accept("compact: delta", v["snapshot_next"].b("content"), lambda: cbor.encode(

@@ -4,7 +4,7 @@ from collections import namedtuple
 import cbor
 from cbor import refuse_unless
 from keys import agree, blake3, chacha, derive, public_of, x_public, x_secret
-from layers import MAP, SNAPSHOT, Head, holds
+from layers import MAP, SNAPSHOT, Head
 
 Whole = namedtuple("Whole", "head signature content")
 Compact = namedtuple("Compact", "distance address root_prefix time_step_ms audience_step signature delta")
@@ -25,9 +25,6 @@ def items(value, *counts):
 
 def zigzag(value):
     return value >> 1 ^ -(value & 1)
-
-def to_zigzag(value):
-    return value << 1 if value >= 0 else -2 * value - 1
 
 def take_varint(data):
     """LEB128 in its shortest form, below 2^64. Returns the number and what follows."""

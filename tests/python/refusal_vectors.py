@@ -5,6 +5,7 @@ import delta
 import envelope
 import federation
 import frames
+import layers
 from cbor import refuse_unless
 from counting import states
 from keys import blake3, public_of
@@ -36,7 +37,7 @@ def is_hash(found, c, name="hash"):
 
 def whole(c):
     read = envelope.decode_whole(c.b("hex"))
-    refuse_unless(envelope.holds(read.head, read.signature), "signature")
+    refuse_unless(layers.holds(read.head, read.signature), "signature")
 
 def compact(c):
     """Whether it holds on its base: its root is right, its delta is read, its signature is the author's."""
@@ -45,12 +46,12 @@ def compact(c):
     refuse_unless(read.root_prefix == head.root[:2], "Base")
     context = (head.sequence, following.sequence, head.time, following.time)
     root = blake3(cbor.encode(delta.decode(base.content[0], read.delta, context)))
-    refuse_unless(envelope.holds(following._replace(root=root), read.signature), "signature")
+    refuse_unless(layers.holds(following._replace(root=root), read.signature), "signature")
 
 def air_whole(c):
     head, signature, content = air.whole(OWNER, c.b("hex"))
     root = blake3(cbor.encode(content))
-    refuse_unless(envelope.holds(head._replace(root=root), signature), "signature")
+    refuse_unless(layers.holds(head._replace(root=root), signature), "signature")
 
 def alias_and_hint(c):
     key, epoch = c.b("key"), c["epoch"]
