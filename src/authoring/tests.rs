@@ -6,8 +6,8 @@ use tombolo_transports::PeerId;
 use super::*;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{DocumentPolicy, RadioUse, TrustLevel};
-use crate::io::{App, AppHealth, AppStatus, NodeState, ReadOnlyReason, RequestId, Write};
-use crate::layer::{DocumentId, DocumentName, KeyPath};
+use crate::io::{App, AppHealth, AppStatus, NodeState, ReadOnlyReason, RequestId, ValueError, Write};
+use crate::layer::{ContentError, DocumentId, DocumentName, KeyPath};
 use crate::limits::FUTURE_BOUND;
 use crate::merge::{Loser, version_of};
 use crate::replica::ApplyOutcome;
@@ -52,6 +52,25 @@ impl TestSide {
     fn sequence(&self, document: &DocumentId) -> u64 {
         self.replica.layer(&self.core.own_layer(document)).map_or(0, |layer| layer.head().sequence.get())
     }
+}
+
+/// What no layer has room for is refused when it is staged, not when everything was done for it: a request of a million keys
+/// would keep all others waiting.
+#[test]
+fn a_value_of_too_many_entries_is_refused_before_it_is_worked_on() {
+    let mut side = TestSide::new(1);
+    side.create("list", Kind::Map);
+    let numbers = 0..=crate::limits::MAP_ENTRIES_MAX as u64;
+    let members: tombolo_delta::Map =
+        numbers.map(|n| (tombolo_delta::Key::Text(format!("k{n}")), Value::from(n))).collect();
+    let value = Value::Map(members);
+    let within = Write::Set { doc: "list".to_owned(), key: key("a"), value: value.clone() };
+    let whole = Write::Put { doc: "list".to_owned(), value, whole: false };
+    let too_many =
+        |error| matches!(error, CommandError::BadValue(ValueError::Content(ContentError::TooManyEntries)));
+    assert!(side.stage(within).is_err_and(too_many));
+    assert!(side.stage(whole).is_err_and(too_many));
+    assert!(side.authoring.take_staged().maps.is_empty());
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_delta::Value;
 
 use crate::authoring::settle::Settlement;
-use crate::authoring::tree::{put_at, remove_at};
+use crate::authoring::tree::{leaves_of, put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
 use crate::federation::{Peer, TrustLevel};
@@ -13,8 +13,8 @@ use crate::io::view::DeletedScope;
 use crate::io::{
     BadNameReason, CommandError, NodeState, Quota, ReadOnlyReason, RequestId, ValueError, Write,
 };
-use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind};
-use crate::limits::{DOCUMENTS_PER_OWNER_MAX, VERSION_CHARS_MIN};
+use crate::layer::{Content, ContentError, DocumentId, DocumentName, Entry, KeyPath, Kind};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX, VERSION_CHARS_MIN};
 use crate::merge::{Document, Winner, flatten, version_of};
 use crate::presence::sighting;
 use crate::replica::Replica;
@@ -22,6 +22,20 @@ use crate::time::Millis;
 
 /// A node state that is equal to the signed one is signed again, for its time, after so long.
 const SAME_STATE_PAUSE: Millis = Millis::from_secs(10);
+
+/// Refuses a value of which no layer has room for what is new, before any work is done for its entries: other requests wait
+/// meanwhile. What is shown already, by any writer, takes no room.
+fn check_room(replica: &Replica, id: &DocumentId, value: &Value) -> Result<(), ValueError> {
+    let leaves = leaves_of(value);
+    if leaves <= MAP_ENTRIES_MAX {
+        return Ok(());
+    }
+    let shown = replica.document(id).map_or(0, |document| document.winners().count());
+    match leaves.saturating_sub(shown) > MAP_ENTRIES_MAX {
+        true => Err(ContentError::TooManyEntries.into()),
+        false => Ok(()),
+    }
+}
 
 /// A write to a map: everything below `prefix`, or everything, becomes equal to `leaves`.
 struct LeafWrite<'a> {
@@ -95,6 +109,7 @@ impl Authoring {
                         self.edit_snapshot(replica, request, &id, |tree| put_at(tree, key.segments(), value))
                     }
                     Kind::Map => {
+                        check_room(replica, &id, &value)?;
                         let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
                         let write = LeafWrite { request, id: &id, leaves, prefix: Some(&key) };
                         self.write_leaves(core, replica, write)
@@ -143,6 +158,7 @@ impl Authoring {
                 true
             })?,
             Kind::Map => {
+                check_room(replica, &id, &value)?;
                 let leaves = flatten(None, &value).map_err(ValueError::from)?;
                 self.write_leaves(core, replica, LeafWrite { request, id: &id, leaves, prefix: None })?;
             }
