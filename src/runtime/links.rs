@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tombolo_transports::session::Asking;
 use tombolo_transports::{
     JoinDial, Lan, LanConfig, LanError, LinkEvent, LinkId, Medium, SendError, Tor, TorConfig, TorError,
     Transports,
@@ -197,17 +198,19 @@ async fn run_effects(
             Effect::DialJoin(call) => {
                 while dials.try_join_next().is_some() {}
                 if dials.len() < DIALS_MAX {
-                    dials.spawn(dial_join(transports.clone(), client.clone(), call));
+                    // From now on, not from when the task begins: the inviter is put on the list of peers next.
+                    let asking = transports.asking(call.inviter);
+                    dials.spawn(dial_join(transports.clone(), client.clone(), call, asking));
                 }
             }
         }
     }
 }
 
-async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinDial) {
+async fn dial_join(transports: Arc<Transports>, client: NodeClient, call: JoinDial, asking: Vec<Asking>) {
     let inviter = call.inviter;
     let result = transports.join(&call).await;
-    drop(transports);
+    drop((asking, transports));
     let _ = client.send(Task::Input(Input::JoinAnswered { inviter, result })).await;
 }
 

@@ -268,8 +268,18 @@ impl NodeDriver {
         open
     }
 
+    /// The list of peers follows calls to inviters, which are put on it: they are not dialled as peers while they are asked. It goes
+    /// before whatever a peer or a program may act upon.
     async fn run_effects(&mut self) {
+        let mut peers_changed = false;
         while let Some(output) = self.node.poll_output() {
+            let may_go_before = matches!(
+                output,
+                Output::Event(_) | Output::DialJoin { .. } | Output::Send { .. } | Output::Frame { .. }
+            );
+            if !may_go_before && std::mem::take(&mut peers_changed) {
+                self.renew_peers().await;
+            }
             match output {
                 Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
                 Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
@@ -289,7 +299,10 @@ impl NodeDriver {
                         let _ = reply.send(AskAnswer { result, up_to: self.events.newest() });
                     }
                 }
-                Output::Event(event) => self.publish(event).await,
+                Output::Event(event) => {
+                    peers_changed |= matches!(event, Event::PeersChanged);
+                    self.publish(event).await;
+                }
                 Output::CallAnswer { request, reply } => {
                     if let Some(answer) = self.call_answers.remove(&request) {
                         let _ = answer.send(reply);
@@ -302,16 +315,23 @@ impl NodeDriver {
                 Output::Notify { key, message } => drop(self.messages.send((key, message)).await),
             }
         }
+        if peers_changed {
+            self.renew_peers().await;
+        }
     }
 
     async fn publish(&mut self, event: Event) {
         match &event {
-            Event::PeersChanged => self.renew_peers().await,
             Event::JoiningChanged { .. } => {
                 self.effect(Effect::Joining(self.node.report().join_secrets())).await
             }
             Event::Alarm(alarm) => tracing::warn!("{alarm}"),
-            Event::Changed(_) | Event::Ended(_) | Event::Link(_) | Event::Deploy(_) | Event::Presence(_) => {}
+            Event::PeersChanged
+            | Event::Changed(_)
+            | Event::Ended(_)
+            | Event::Link(_)
+            | Event::Deploy(_)
+            | Event::Presence(_) => {}
         }
         self.events.add(now().wall, event);
     }

@@ -20,6 +20,10 @@ fn three_nodes_join_by_discovery_and_converge() {
             others.iter().all(|did| node.is_connected(did))
         });
     }
+    // Who joins is not refused as a peer before: that would read like trouble.
+    for node in &nodes {
+        assert_eq!(node.json(&["status"])["rejections"]["lan_unknown_key"], serde_json::Value::Null);
+    }
     nodes[0].ok(&["create", "roster"]);
     for node in &nodes[1..] {
         wait_for("the document arrives", Duration::from_secs(10), || node.hash("roster").is_some());

@@ -8,7 +8,7 @@ use crate::address::{Address, PeerId};
 use crate::error::{JoinError, SendError};
 use crate::events::{EVENTS_MAX, Events, Routes};
 use crate::link::{LinkCaps, LinkEvent, LinkId, LinkIds, Medium, RejectReason};
-use crate::session::{BoxFuture, JoinSecret, Sessions};
+use crate::session::{Asking, BoxFuture, JoinSecret, Sessions};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::future::poll_fn;
@@ -208,6 +208,12 @@ impl Transports {
             counts.into_iter().map(|(reason, count)| ((*medium, reason), count))
         });
         each.collect()
+    }
+
+    /// Keeps an inviter from being dialled as a peer by any carrier, for as long as the result is held; [`join`](Self::join) does the
+    /// same from when it is first polled.
+    pub fn asking(&self, inviter: PeerId) -> Vec<Asking> {
+        self.all().map(|transport| transport.sessions().asking(inviter)).collect()
     }
 
     /// Asks an inviter to let this node join, over all carriers side by side; the first answer counts.

@@ -106,6 +106,12 @@ impl Sessions {
         Ok(())
     }
 
+    /// Keeps an inviter from being dialled as a peer, for as long as the result is held: from before it is on the list of peers.
+    pub fn asking(self: &Arc<Self>, inviter: PeerId) -> Asking {
+        *self.table().asked.entry(inviter).or_default() += 1;
+        Asking { sessions: self.clone(), inviter }
+    }
+
     /// Asks an inviter to let this node join: one request, one answer, each at most [`JOIN_BYTES_MAX`].
     /// Tries the given addresses and those that `found` returns meanwhile, side by side; the first answer
     /// counts. Nothing is sent to a node that does not prove the inviter's key. `found` is `None` where the
@@ -125,7 +131,7 @@ impl Sessions {
         if request.len() > JOIN_BYTES_MAX {
             return Err(JoinError::TooLong { bytes: request.len() });
         }
-        let _asking = Asking::begin(self, inviter);
+        let _asking = self.asking(inviter);
         let ask = Arc::new(Ask { dial, inviter, request, turn: Semaphore::new(1) });
         let mut search_until = Instant::now() + SEARCH_MAX;
         let (mut attempts, mut tried) = (JoinSet::new(), BTreeSet::new());
@@ -172,16 +178,10 @@ impl Sessions {
 }
 
 /// An inviter is asked, as long as this is held: a dial as a peer would only be refused, and counted there.
-struct Asking {
+#[derive(Debug)]
+pub struct Asking {
     sessions: Arc<Sessions>,
     inviter: PeerId,
-}
-
-impl Asking {
-    fn begin(sessions: &Arc<Sessions>, inviter: PeerId) -> Self {
-        *sessions.table().asked.entry(inviter).or_default() += 1;
-        Asking { sessions: sessions.clone(), inviter }
-    }
 }
 
 impl Drop for Asking {

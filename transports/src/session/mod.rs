@@ -41,7 +41,7 @@ pub use carrier::{
 };
 pub(crate) use dial::at;
 pub use dial::{Dial, Dialler};
-pub use join::{JOIN_BYTES_MAX, JoinSecret};
+pub use join::{Asking, JOIN_BYTES_MAX, JoinSecret};
 pub use link::Link;
 pub use pipe::{Pipe, STREAM_CAPS};
 
