@@ -6,6 +6,7 @@
 //! | `identity.key` | the secret, apart from everything else |
 //! | `revocation.txt` | the notice with which the identity can end itself |
 //! | `store.redb` | documents, peers, invites; one process at a time |
+//! | `store.wal` | the newest commits, until the store takes them |
 //! | `store.seq` | how many commits the store has had |
 //! | `store.redb.damaged-…` | a store that [`recover`] put aside |
 //! | `catalogue.toml` | the apps that peers may have installed here, where the operator has written one |

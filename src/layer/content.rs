@@ -170,11 +170,16 @@ fn write_entries<'a>(
     out.finish()
 }
 
+/// The entries of one bucket in key order: few, since a layer has 4,096 buckets.
+type Bucket = Vec<(KeyPath, Arc<Entry>)>;
+
 /// The entries of a map layer, with the hashes of their buckets. A copy shares the entries with its original, as the merge does
 /// that shows them.
 #[derive(Clone, Debug, Default)]
 pub struct MapContent {
-    entries: BTreeMap<(BucketIndex, KeyPath), Arc<Entry>>,
+    /// The buckets that hold entries.
+    buckets: BTreeMap<BucketIndex, Bucket>,
+    entries: usize,
     bytes: usize,
     tombstones: usize,
     tree: HashTree,
@@ -189,19 +194,12 @@ impl MapContent {
     pub fn of_entries(
         entries: impl IntoIterator<Item = (KeyPath, Arc<Entry>)>,
     ) -> Result<Self, ContentError> {
-        let mut placed = Vec::new();
+        let mut map = MapContent::default();
         for (key, entry) in entries {
-            entry.check(&key)?;
-            placed.push(((BucketIndex::of(&key), key), entry));
+            let size = entry.check(&key)?;
+            map.put(BucketIndex::of(&key), key, Some((entry, size)));
         }
-        // Made from a sorted list in one go: many times faster than by single entries.
-        let entries: BTreeMap<_, _> = placed.into_iter().collect();
-        let bytes = entries.iter().map(|((_, key), entry)| entry.size(key)).sum();
-        let tombstones = entries.values().filter(|entry| entry.is_tombstone()).count();
-        let mut buckets: Vec<BucketIndex> = entries.keys().map(|(bucket, _)| *bucket).collect();
-        buckets.dedup();
-        let mut map = MapContent { entries, bytes, tombstones, tree: HashTree::default() };
-        let hashes = map.checked_hashes(buckets)?;
+        let hashes = map.checked_hashes(map.buckets.keys().copied())?;
         map.tree.update(hashes);
         Ok(map)
     }
@@ -213,7 +211,8 @@ impl MapContent {
 
     /// The same, to be kept elsewhere as well.
     pub fn shared(&self, key: &KeyPath) -> Option<&Arc<Entry>> {
-        self.entries.get(&(BucketIndex::of(key), key.clone()))
+        let bucket = self.buckets.get(&BucketIndex::of(key))?;
+        place(bucket, key).ok().and_then(|at| bucket.get(at)).map(|(_, entry)| entry)
     }
 
     /// The entries of these keys as they are now.
@@ -223,12 +222,13 @@ impl MapContent {
 
     /// All entries, by bucket and key.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Entry)> {
-        self.entries.iter().inspect(|_| crate::steps::count()).map(|((_, key), entry)| (key, entry.as_ref()))
+        let entries = self.buckets.values().flatten().inspect(|_| crate::steps::count());
+        entries.map(|(key, entry)| (key, entry.as_ref()))
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.entries
     }
 
     /// Whether some of them are tombstones.
@@ -238,7 +238,7 @@ impl MapContent {
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.entries == 0
     }
 
     /// The root that is signed.
@@ -258,22 +258,12 @@ impl MapContent {
 
     /// A bucket's canonical CBOR: the array of its entries in key order.
     pub fn bucket_cbor(&self, bucket: BucketIndex) -> Vec<u8> {
-        self.bucket_cbor_and_count(bucket).0
+        self.buckets.get(&bucket).map_or_else(|| bucket_cbor(&[]), |entries| bucket_cbor(entries))
     }
 
     /// The entries of a bucket in key order.
     pub fn bucket(&self, bucket: BucketIndex) -> impl Iterator<Item = (&KeyPath, &Entry)> {
-        let next = BucketIndex::new(u64::from(bucket.get()) + 1);
-        let end = next.map_or(std::ops::Bound::Unbounded, |n| std::ops::Bound::Excluded((n, lowest_key())));
-        self.entries
-            .range((std::ops::Bound::Included((bucket, lowest_key())), end))
-            .map(|((_, key), entry)| (key, entry.as_ref()))
-    }
-
-    fn bucket_cbor_and_count(&self, bucket: BucketIndex) -> (Vec<u8>, usize) {
-        let entries: Vec<_> = self.bucket(bucket).collect();
-        let count = entries.len();
-        (write_entries(128 * (count + 1), count, entries.into_iter()), count)
+        self.buckets.get(&bucket).into_iter().flatten().map(|(key, entry)| (key, entry.as_ref()))
     }
 
     /// Bytes of the entries, as quotas count them.
@@ -293,16 +283,17 @@ impl MapContent {
         let mut places = Vec::new();
         for (key, entry) in changes {
             let size = entry.as_ref().map_or(Ok(0), |entry| entry.check(&key))?;
-            places.push(((BucketIndex::of(&key), key), entry.map(Arc::new), size));
+            let entry = entry.map(|entry| (Arc::new(entry), size));
+            places.push((BucketIndex::of(&key), key, entry));
         }
         // Neighbours one after the other; of two changes of one key the later still comes later.
-        places.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-        let mut touched: Vec<BucketIndex> = places.iter().map(|((bucket, _), ..)| *bucket).collect();
+        places.sort_by_key(|(bucket, ..)| *bucket);
+        let mut touched: Vec<BucketIndex> = places.iter().map(|(bucket, ..)| *bucket).collect();
         touched.dedup();
         let mut undo = Vec::with_capacity(places.len());
-        for (place, entry, size) in places {
-            let old = self.put(place.clone(), entry, size);
-            undo.push((place, old));
+        for (bucket, key, entry) in places {
+            let old = self.put(bucket, key.clone(), entry);
+            undo.push((bucket, key, old));
         }
         match self.checked_hashes(touched) {
             Ok(hashes) => {
@@ -310,9 +301,12 @@ impl MapContent {
                 Ok(())
             }
             Err(error) => {
-                for (place, entry) in undo.into_iter().rev() {
-                    let size = entry.as_ref().map_or(0, |entry| entry.size(&place.1));
-                    self.put(place, entry, size);
+                for (bucket, key, old) in undo.into_iter().rev() {
+                    let old = old.map(|old| {
+                        let size = old.size(&key);
+                        (old, size)
+                    });
+                    self.put(bucket, key, old);
                 }
                 Err(error)
             }
@@ -322,7 +316,7 @@ impl MapContent {
     /// The keys under which this content has another entry than an older one, or none any more. Equal buckets are passed over.
     pub fn keys_changed_since(&self, old: &MapContent) -> Vec<KeyPath> {
         if old.is_empty() {
-            return self.entries.keys().map(|(_, key)| key.clone()).collect();
+            return self.buckets.values().flatten().map(|(key, _)| key.clone()).collect();
         }
         let mut keys = Vec::new();
         for bucket in (0..BUCKETS).filter_map(|number| BucketIndex::new(u64::from(number))) {
@@ -357,53 +351,77 @@ impl MapContent {
         Ok(drops.chain(entries.into_iter().map(|(key, entry)| (key, Some(entry)))).collect())
     }
 
-    /// Puts or takes out an entry of so many bytes.
+    /// Puts an entry of so many bytes, or takes it out. Returns what stood there.
     fn put(
         &mut self,
-        place: (BucketIndex, KeyPath),
-        entry: Option<Arc<Entry>>,
-        size: usize,
+        bucket: BucketIndex,
+        key: KeyPath,
+        entry: Option<(Arc<Entry>, usize)>,
     ) -> Option<Arc<Entry>> {
-        let key = place.1.clone();
-        let is_tombstone =
-            |entry: &Option<Arc<Entry>>| usize::from(entry.as_ref().is_some_and(|e| e.is_tombstone()));
-        self.tombstones += is_tombstone(&entry);
-        let old = match entry {
-            Some(entry) => self.entries.insert(place, entry),
-            None => self.entries.remove(&place),
+        let entries = self.buckets.entry(bucket).or_default();
+        let place = place(entries, &key);
+        if let Some((entry, size)) = &entry {
+            self.entries += 1;
+            self.bytes += size;
+            self.tombstones += usize::from(entry.is_tombstone());
+        }
+        let old = match (place.map(|at| (at, entries.get_mut(at))), entry) {
+            (Ok((_, Some((_, held)))), Some((entry, _))) => Some(std::mem::replace(held, entry)),
+            (Ok((at, _)), None) => Some(entries.remove(at).1),
+            (Err(at), Some((entry, _))) => {
+                entries.insert(at, (key.clone(), entry));
+                None
+            }
+            (Ok((_, None)), Some(_)) | (Err(_), None) => None,
         };
-        self.bytes += size;
-        self.tombstones -= is_tombstone(&old);
-        self.bytes -= old.as_ref().map_or(0, |old| old.size(&key));
+        if entries.is_empty() {
+            self.buckets.remove(&bucket);
+        }
+        if let Some(old) = &old {
+            self.entries -= 1;
+            self.bytes -= old.size(&key);
+            self.tombstones -= usize::from(old.is_tombstone());
+        }
         old
     }
 
     /// The hashes of some buckets as they are now, unless a limit is exceeded.
     fn checked_hashes(
         &self,
-        buckets: Vec<BucketIndex>,
+        buckets: impl IntoIterator<Item = BucketIndex>,
     ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
-        if self.entries.len() > MAP_ENTRIES_MAX {
+        if self.entries > MAP_ENTRIES_MAX {
             return Err(ContentError::TooManyEntries);
         }
         if self.bytes > LAYER_BYTES_MAX {
             return Err(ContentError::TooLarge);
         }
         let hash_of = |bucket: BucketIndex| {
-            let (cbor, count) = self.bucket_cbor_and_count(bucket);
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
+            let Some(entries) = self.buckets.get(&bucket) else { return Ok((bucket, None)) };
+            let cbor = bucket_cbor(entries);
+            let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
             match cbor.len() {
                 bytes if bytes > BUCKET_BYTES_MAX => Err(ContentError::BucketFull),
-                _ => Ok((bucket, (count > 0).then(|| TreeHash::of_bucket(count, &cbor)))),
+                _ => Ok((bucket, Some(TreeHash::of_bucket(count, &cbor)))),
             }
         };
         buckets.into_iter().map(hash_of).collect()
     }
 }
 
-/// A key that sorts before all others of its bucket: the empty segment list is no key anyone can write.
-fn lowest_key() -> KeyPath {
-    KeyPath::lowest()
+/// Where a key stands in its bucket, or where it would.
+fn place(bucket: &[(KeyPath, Arc<Entry>)], key: &KeyPath) -> Result<usize, usize> {
+    // Most come in order.
+    match bucket.last() {
+        Some((last, _)) if last < key => Err(bucket.len()),
+        _ => bucket.binary_search_by(|(other, _)| other.cmp(key)),
+    }
+}
+
+/// A bucket's canonical CBOR: the array of its entries in key order.
+fn bucket_cbor(bucket: &[(KeyPath, Arc<Entry>)]) -> Vec<u8> {
+    let entries = bucket.iter().map(|(key, entry)| (key, entry.as_ref()));
+    write_entries(128 * (bucket.len() + 1), bucket.len(), entries)
 }
 
 #[cfg(test)]

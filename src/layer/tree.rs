@@ -3,8 +3,10 @@
 //! A bucket is the unit of hashing, transfer and resume: what a reader has verified under one root stays
 //! good under every later root that contains the same bucket hash.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use tombolo_delta::CborWriter;
 
 use crate::layer::{KeyPath, Root};
@@ -108,9 +110,7 @@ impl TreeHash {
     /// The hash of a bucket: BLAKE3, derive-key context `tombolo 1 map bucket`, over the canonical CBOR
     /// array of its entries in key order.
     pub fn of_bucket(count: u32, cbor: &[u8]) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 map bucket");
-        hasher.update(cbor);
-        TreeHash { count, hash: *hasher.finalize().as_bytes() }
+        TreeHash { count, hash: hash_in(&BUCKET_CONTEXT, cbor) }
     }
 
     /// The hash of a node: BLAKE3, derive-key context `tombolo 1 map node`, over the canonical CBOR of
@@ -122,61 +122,85 @@ impl TreeHash {
         for (slot, child) in children {
             node.array(2).unsigned(u64::from(*slot)).bytes(&child.hash);
         }
-        let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 map node");
-        hasher.update(&node.finish());
-        TreeHash { count, hash: *hasher.finalize().as_bytes() }
+        TreeHash { count, hash: hash_in(&NODE_CONTEXT, &node.finish()) }
     }
+}
+
+/// BLAKE3 in its derive-key mode begins with the hash of the context, which is the same each time.
+static BUCKET_CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("tombolo 1 map bucket"));
+static NODE_CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("tombolo 1 map node"));
+
+fn hash_in(context: &ContextKey, bytes: &[u8]) -> [u8; 32] {
+    *blake3::Hasher::new_from_context_key(context).update(bytes).finalize().as_bytes()
 }
 
 /// All hashes of one map layer, kept up to date bucket by bucket.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct HashTree {
-    nodes: BTreeMap<NodePath, TreeHash>,
+    /// The children of each node that has some, by slot.
+    children: BTreeMap<NodePath, Vec<(u8, TreeHash)>>,
+    root: Option<TreeHash>,
 }
 
 impl HashTree {
     /// Takes new hashes of some buckets (none: the bucket is empty now) and renews what is above them.
     pub(crate) fn update(&mut self, buckets: impl IntoIterator<Item = (BucketIndex, Option<TreeHash>)>) {
-        let mut above = BTreeSet::new();
-        for (bucket, hash) in buckets {
-            let path = NodePath::from(bucket);
-            self.put(path, hash);
-            above.insert(path.parent());
+        let mut changed: Vec<(NodePath, Option<TreeHash>)> =
+            buckets.into_iter().map(|(bucket, hash)| (NodePath::from(bucket), hash)).collect();
+        changed.sort_by_key(|(path, _)| *path);
+        // Level by level upwards; siblings follow each other.
+        while changed.first().is_some_and(|(path, _)| *path != NodePath::ROOT) {
+            let families = changed.chunk_by(|(a, _), (b, _)| a.parent() == b.parent());
+            changed = families.filter_map(|family| self.put_family(family)).collect();
         }
-        while let Some(path) = above.pop_last() {
-            let children = self.children(path);
-            let hash = (!children.is_empty()).then(|| TreeHash::of_node(path.level, &children));
-            self.put(path, hash);
-            if path != NodePath::ROOT {
-                above.insert(path.parent());
-            }
+        if let [(_, root)] = changed[..] {
+            self.root = root;
         }
     }
 
-    fn put(&mut self, path: NodePath, hash: Option<TreeHash>) {
-        match hash {
-            Some(hash) => self.nodes.insert(path, hash),
-            None => self.nodes.remove(&path),
-        };
+    /// Takes new hashes of children of one node. Returns the node with its new hash.
+    fn put_family(
+        &mut self,
+        family: &[(NodePath, Option<TreeHash>)],
+    ) -> Option<(NodePath, Option<TreeHash>)> {
+        let parent = family.first()?.0.parent();
+        let children = self.children.entry(parent).or_default();
+        for (path, hash) in family {
+            let slot = (path.index % FANOUT) as u8;
+            let place = children.partition_point(|(other, _)| *other < slot);
+            children.retain(|(other, _)| *other != slot);
+            if let Some(hash) = hash {
+                children.insert(place, (slot, *hash));
+            }
+        }
+        if children.is_empty() {
+            self.children.remove(&parent);
+            return Some((parent, None));
+        }
+        Some((parent, Some(TreeHash::of_node(parent.level, children))))
     }
 
     /// The root of the layer. An empty map has the hash of a root without children.
     pub(crate) fn root(&self) -> Root {
-        let hash = self.hash(NodePath::ROOT).unwrap_or_else(|| TreeHash::of_node(0, &[]));
+        let hash = self.root.unwrap_or_else(|| TreeHash::of_node(0, &[]));
         Root(hash.hash)
     }
 
     /// The hash of a node or bucket that is not empty.
     pub(crate) fn hash(&self, path: NodePath) -> Option<TreeHash> {
-        self.nodes.get(&path).copied()
+        if path == NodePath::ROOT {
+            return self.root;
+        }
+        let slot = (path.index % FANOUT) as u8;
+        let siblings = self.children.get(&path.parent())?;
+        let at = siblings.binary_search_by_key(&slot, |(slot, _)| *slot).ok()?;
+        siblings.get(at).map(|(_, hash)| *hash)
     }
 
     /// The children of a node that are not empty, by slot.
     pub(crate) fn children(&self, path: NodePath) -> Vec<(u8, TreeHash)> {
-        let (Some(first), Some(last)) = (path.child(0), path.child(15)) else { return Vec::new() };
-        // Below one node the paths follow each other.
-        let below = self.nodes.range(first..=last);
-        below.map(|(child, hash)| ((child.index - first.index) as u8, *hash)).collect()
+        self.children.get(&path).cloned().unwrap_or_default()
     }
 }
 
@@ -204,6 +228,6 @@ mod tests {
         assert_ne!(tree.root(), empty);
         tree.update([(BucketIndex(7), None), (BucketIndex(4000), None)]);
         assert_eq!(tree.root(), empty);
-        assert!(tree.nodes.is_empty());
+        assert!(tree.children.is_empty());
     }
 }

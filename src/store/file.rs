@@ -74,13 +74,16 @@ pub(super) fn verify(path: &Path) -> Result<(), StoreError> {
 pub(super) fn open(path: &Path) -> Result<Opened, StoreError> {
     match open_for_writing(path) {
         Ok(database) => Ok(Opened { database, read_only: None }),
-        Err(why @ StoreError::NoRoom(_)) => {
-            let overlay = overlay(path)?;
-            let database = guarded(|| Ok(builder().create_with_backend(overlay)?))?;
-            Ok(Opened { database, read_only: Some(why) })
-        }
+        Err(why @ StoreError::NoRoom(_)) => open_for_reading(path, why),
         Err(error) => Err(error),
     }
+}
+
+/// Opens the file for reading only, for this reason.
+pub(super) fn open_for_reading(path: &Path, why: StoreError) -> Result<Opened, StoreError> {
+    let overlay = overlay(path)?;
+    let database = guarded(|| Ok(builder().create_with_backend(overlay)?))?;
+    Ok(Opened { database, read_only: Some(why) })
 }
 
 fn open_for_writing(path: &Path) -> Result<Database, StoreError> {

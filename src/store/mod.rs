@@ -1,24 +1,26 @@
-//! One file on disk per node (redb): what must survive power loss. A commit is durable when `commit`
-//! returns; nothing is acknowledged or sent before.
+//! What must survive power loss: a database (redb) and, beside it, a log of the commits that it has not taken yet. A commit is
+//! durable when `commit` returns; nothing is acknowledged or sent before.
 //!
-//! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format. The rest of the node
-//! works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
+//! `tables.rs` shows every table on one page; `migrate.rs` the versions of the format; `wal.rs` the log, `changes.rs` what a commit is in
+//! it. The rest of the node works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
 //!
 //! Damage is an error, never a panic and never a silent loss: `file.rs` compares every page with its checksum before a node starts,
 //! `guard.rs` catches what the database does with bytes that rot later, `witness.rs` counts commits outside the file. Where the
 //! disk takes no writes, the file is read through `overlay.rs`.
 
+mod changes;
 mod file;
 mod guard;
 mod migrate;
 mod overlay;
 mod records;
 mod tables;
+mod wal;
 mod witness;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
@@ -32,6 +34,7 @@ use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
 use guard::guarded;
 use migrate::Founding;
+use wal::{CommitMark, WriteAheadLog};
 use witness::CommitWitness;
 
 /// The node's database of peers, invites, layers and small records.
@@ -46,9 +49,20 @@ pub struct Store {
     witness: Option<Arc<CommitWitness>>,
     /// Commits that were acknowledged and are not in the file any more, and of which it has no record yet.
     missing_commits: u64,
+    /// Where the database stands, and the log beside it; a store in memory has none.
+    path: Option<PathBuf>,
+    /// The log; none in memory, and where the disk has no room for it: the database takes each commit then.
+    log: Option<Mutex<LoggedCommits>>,
 }
 
 type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
+
+/// The commits that the log has and the database does not.
+struct LoggedCommits {
+    wal: WriteAheadLog,
+    writes: Vec<StoreWrite>,
+    last: CommitMark,
+}
 
 /// A database that was opened.
 struct Opened {
@@ -219,8 +233,17 @@ impl Store {
     ///
     /// An error where a file is there already, or the disk takes no new one.
     pub fn create(path: &Path, owner: PeerId, origin: StoreOrigin) -> Result<(), StoreError> {
+        // The log and the count of a store that stood here before are none of this one's.
+        match std::fs::symlink_metadata(path).is_ok() {
+            true => {}
+            false => match std::fs::remove_file(wal::path_beside(path)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::of_io(error));
+                }
+                Ok(()) | Err(_) => {}
+            },
+        }
         file::create(path, &Founding { owner: Some(owner), origin })?;
-        // The count of a store that stood here before is none of this one's.
         CommitWitness::beside(path).write(0);
         Ok(())
     }
@@ -235,8 +258,9 @@ impl Store {
         let path = path.to_owned();
         file::verify(&path)?;
         let witness = CommitWitness::beside(&path);
-        let mut store = Store::closed(Arc::new(move || file::open(&path)));
-        store.witness = Some(Arc::new(witness));
+        let opened = path.clone();
+        let mut store = Store::closed(Some(Arc::new(move || file::open(&opened))));
+        (store.witness, store.path) = (Some(Arc::new(witness)), Some(path));
         store.heal()?;
         Ok(store)
     }
@@ -251,8 +275,8 @@ impl Store {
     }
 
     /// The files of a store, which are moved together.
-    pub fn files(path: &Path) -> [PathBuf; 2] {
-        [path.to_owned(), witness::path_beside(path)]
+    pub fn files(path: &Path) -> [PathBuf; 3] {
+        [path.to_owned(), wal::path_beside(path), witness::path_beside(path)]
     }
 
     /// A store in memory, for simulations and tests.
@@ -263,28 +287,23 @@ impl Store {
     pub fn in_memory() -> Result<Store, StoreError> {
         let database = Database::builder().create_with_backend(redb::backends::InMemoryBackend::new())?;
         migrate::create(&database, &Founding { owner: None, origin: StoreOrigin::Known })?;
-        Ok(Store {
-            database: Some(Arc::new(database)),
-            opener: None,
-            read_only: None,
-            witness: None,
-            missing_commits: 0,
-        })
+        let mut store = Store::closed(None);
+        store.database = Some(Arc::new(database));
+        Ok(store)
     }
 
-    fn closed(opener: Opener) -> Store {
-        Store { database: None, opener: Some(opener), read_only: None, witness: None, missing_commits: 0 }
+    fn closed(opener: Option<Opener>) -> Store {
+        let (database, read_only, witness) = (None, None, None);
+        Store { database, opener, read_only, witness, missing_commits: 0, path: None, log: None }
     }
 
     /// Another handle to the same bytes of a store in memory: what a restart after a crash would find.
     pub fn reopen(&self) -> Store {
-        Store {
-            database: self.database.clone(),
-            opener: self.opener.clone(),
-            read_only: self.read_only.clone(),
-            witness: self.witness.clone(),
-            missing_commits: 0,
-        }
+        let mut store = Store::closed(self.opener.clone());
+        store.database = self.database.clone();
+        store.read_only = self.read_only.clone();
+        store.witness = self.witness.clone();
+        store
     }
 
     /// Opens the file again after a disk error: the database trusts nothing that it had in memory then.
@@ -296,16 +315,10 @@ impl Store {
         let Some(opener) = self.opener.clone() else { return Ok(()) };
         // The old handle goes first: it holds the lock.
         self.close();
-        let Opened { database, read_only } = opener()?;
-        let commits = guarded(|| {
-            migrate::check(&database)?;
-            tables::commits(&database.begin_read()?)
-        });
-        self.database = Some(Arc::new(database));
-        let commits = commits.inspect_err(|_| self.close())?;
-        self.read_only = read_only;
-        let acknowledged = self.witness.as_ref().and_then(|witness| witness.read()).unwrap_or(commits);
-        self.missing_commits = self.missing_commits.max(acknowledged.saturating_sub(commits));
+        let opened = opener()?;
+        let last = self.opened(opened).inspect_err(|_| self.close())?;
+        let acknowledged = self.witness.as_ref().and_then(|witness| witness.read()).unwrap_or(last.number);
+        self.missing_commits = self.missing_commits.max(acknowledged.saturating_sub(last.number));
         if self.missing_commits > 0 {
             tracing::error!(
                 commits = self.missing_commits,
@@ -322,8 +335,101 @@ impl Store {
         }
     }
 
+    /// Takes a database that was opened, and gives it the commits that stand in the log. Returns the last commit.
+    fn opened(&mut self, opened: Opened) -> Result<CommitMark, StoreError> {
+        let begun = guarded(|| {
+            migrate::check(&opened.database)?;
+            tables::last_commit(&opened.database.begin_read()?)
+        })?;
+        self.database = Some(Arc::new(opened.database));
+        self.read_only = opened.read_only;
+        let Some(path) = self.path.clone() else { return Ok(begun) };
+        let log = WriteAheadLog::read(&path).map_err(StoreError::of_io)?;
+        let (mut writes, mut last) = (Vec::new(), begun);
+        for commit in wal::commits_after(begun, &log) {
+            writes.append(&mut changes::decode(commit)?);
+            last = last.next(commit);
+        }
+        if last != begun {
+            match self.write(&writes, last) {
+                Err(why @ StoreError::NoRoom(_)) if self.read_only.is_none() => {
+                    self.close();
+                    let Opened { database, read_only } = file::open_for_reading(&path, why)?;
+                    (self.database, self.read_only) = (Some(Arc::new(database)), read_only);
+                    self.write(&writes, last)?;
+                }
+                written => written?,
+            }
+        }
+        if self.read_only.is_none() {
+            let opened = WriteAheadLog::open(&path).inspect_err(|error| {
+                tracing::warn!(%error, "the store has no log: each commit takes longer");
+            });
+            self.log = opened.ok().map(|wal| Mutex::new(LoggedCommits { wal, writes: Vec::new(), last }));
+        }
+        Ok(last)
+    }
+
+    /// Writes changes to the database, up to this commit.
+    fn write(&self, writes: &[StoreWrite], last: CommitMark) -> Result<(), StoreError> {
+        let database = self.database()?;
+        guarded(|| {
+            let transaction = database.begin_write()?;
+            for write in writes {
+                tables::apply(&transaction, write)?;
+            }
+            tables::put_last_commit(&transaction, last)?;
+            Ok(transaction.commit()?)
+        })
+    }
+
+    fn logged(&self) -> Option<MutexGuard<'_, LoggedCommits>> {
+        self.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Puts a commit into the log, after the database has taken what is there if that leaves no room; nothing where there is no log, and
+    /// of what is too large for it.
+    fn log_commit(&self, writes: &[StoreWrite]) -> Result<Option<CommitMark>, StoreError> {
+        let Some(mut logged) = self.logged() else { return Ok(None) };
+        let (changes, before) = (changes::encode(writes)?, logged.last);
+        let mut fits = logged.wal.append(before, &changes).map_err(StoreError::of_io)?;
+        if !fits && !logged.writes.is_empty() {
+            self.write(&logged.writes, before)?;
+            logged.taken(before);
+            fits = logged.wal.append(before, &changes).map_err(StoreError::of_io)?;
+        }
+        if !fits {
+            return Ok(None);
+        }
+        logged.last = before.next(&changes);
+        logged.writes.extend_from_slice(writes);
+        Ok(Some(logged.last))
+    }
+
+    /// Hands the database what the log has, and then these changes, in one transaction. No changes are no commit.
+    fn write_through(&self, writes: &[StoreWrite]) -> Result<CommitMark, StoreError> {
+        let after = |last: CommitMark| if writes.is_empty() { last } else { last.next(&[]) };
+        let Some(mut logged) = self.logged() else {
+            debug_assert!(changes::read_back(writes), "each change is one that the log can keep");
+            let database = self.database()?;
+            let last = after(guarded(|| tables::last_commit(&database.begin_read()?))?);
+            return self.write(writes, last).map(|()| last);
+        };
+        let last = after(logged.last);
+        self.write(&[&logged.writes, writes].concat(), last)?;
+        logged.taken(last);
+        Ok(last)
+    }
+
+    /// Hands the database what the log has.
+    fn empty_log(&self) -> Result<(), StoreError> {
+        let has_commits = self.logged().is_some_and(|logged| !logged.writes.is_empty());
+        if has_commits { self.write_through(&[]).map(drop) } else { Ok(()) }
+    }
+
     /// Lets go of the file. A database that met damage may fail once more.
     fn close(&mut self) {
+        self.log = None;
         if let Some(database) = self.database.take() {
             let _ = guarded(|| {
                 drop(database);
@@ -387,18 +493,12 @@ impl Store {
         if let Some(why) = &self.read_only {
             return Err(why.clone());
         }
-        let database = self.database()?;
-        let commits = guarded(|| {
-            let transaction = database.begin_write()?;
-            for write in writes {
-                tables::apply(&transaction, write)?;
-            }
-            let commits = tables::count_commit(&transaction)?;
-            transaction.commit()?;
-            Ok(commits)
-        })?;
+        self.database()?;
+        // A commit of nothing is a question to the disk, which the log would answer from room that it has already.
+        let logged = if writes.is_empty() { None } else { self.log_commit(writes)? };
+        let last = logged.map_or_else(|| self.write_through(writes), Ok)?;
         if let Some(witness) = &self.witness {
-            witness.write(commits);
+            witness.write(last.number);
         }
         Ok(())
     }
@@ -409,6 +509,7 @@ impl Store {
     ///
     /// An error of the disk, or a record that is damaged.
     pub fn load(&self) -> Result<Loaded, StoreError> {
+        self.empty_log()?;
         let database = self.database()?;
         let mut loaded = guarded(|| tables::load(&database.begin_read()?))?;
         if self.missing_commits > 0 {
@@ -425,6 +526,7 @@ impl Store {
     ///
     /// An error of the disk.
     pub fn past_state(&self, layer: &LayerId, sequence: Sequence) -> Result<Option<[u8; 4]>, StoreError> {
+        self.empty_log()?;
         let database = self.database()?;
         guarded(|| tables::past_state(&database.begin_read()?, layer, sequence))
     }
@@ -440,8 +542,22 @@ impl Store {
     }
 }
 
+impl LoggedCommits {
+    /// The database has all of it now, up to this commit.
+    fn taken(&mut self, last: CommitMark) {
+        if !self.writes.is_empty() {
+            self.writes.clear();
+            self.wal.change_halves();
+        }
+        self.last = last;
+    }
+}
+
 impl Drop for Store {
     fn drop(&mut self) {
+        if let Err(error) = self.empty_log() {
+            tracing::debug!(%error, "the log is kept for the next start");
+        }
         self.close();
     }
 }

@@ -141,7 +141,7 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError>
 }
 
 /// No record is larger than the largest layer.
-const RECORD_LIMITS: Limits =
+pub(super) const RECORD_LIMITS: Limits =
     Limits { bytes_max: LAYER_BYTES_MAX, depth_max: 80, items_max: LAYER_BYTES_MAX };
 
 fn array(bytes: &[u8], what: &'static str) -> Result<Vec<Value>, StoreError> {

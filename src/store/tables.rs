@@ -19,7 +19,8 @@
 //! | `commands_in` | sender 32 ‖ command id 16 | CBOR of `ReceivedCommand` |
 //! | `command_floors` | sender, 32 bytes | seconds since the Unix epoch |
 //! | `notices` | notice hash, 8 bytes | CBOR of `HeldNotice` |
-//! | `commits` | 0 | how many commits there were; the same number stands in `store.seq` ([`super::witness`]) |
+//! | `commits` | 0 | how many commits the database has; what stands in `store.seq` counts those in the log too ([`super::witness`]) |
+//! | `commits` | 1 | the check of the last of them, big endian ([`super::wal`]) |
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
@@ -32,6 +33,7 @@ use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
+use crate::store::wal::CommitMark;
 use crate::store::{LayerWrite, StoreError, StoreWrite};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -52,6 +54,9 @@ const COMMANDS_IN: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("com
 const COMMAND_FLOORS: TableDefinition<'_, [u8; 32], u64> = TableDefinition::new("command_floors");
 const COMMITS: TableDefinition<'_, u8, u64> = TableDefinition::new("commits");
 const NOTICES: TableDefinition<'_, [u8; 8], &[u8]> = TableDefinition::new("notices");
+/// The keys of the table of commits.
+const COMMIT_COUNT: u8 = 0;
+const COMMIT_CHECK: u8 = 1;
 /// The small record with the number of the next new layer.
 const LAYER_NUMBER_RECORD: &str = "next_layer";
 
@@ -83,18 +88,20 @@ pub(super) fn meta(transaction: &ReadTransaction, name: &str) -> Result<Option<V
     Ok(transaction.open_table(META)?.get(name)?.map(|bytes| bytes.value().to_vec()))
 }
 
-/// How many commits there were.
-pub(super) fn commits(transaction: &ReadTransaction) -> Result<u64, StoreError> {
-    let Some(table) = opened(transaction, COMMITS)? else { return Ok(0) };
-    Ok(table.get(0)?.map_or(0, |count| count.value()))
+/// The last commit that the database has.
+pub(super) fn last_commit(transaction: &ReadTransaction) -> Result<CommitMark, StoreError> {
+    let Some(table) = opened(transaction, COMMITS)? else { return Ok(CommitMark::default()) };
+    let number =
+        |key: u8| -> Result<u64, StoreError> { Ok(table.get(key)?.map_or(0, |number| number.value())) };
+    Ok(CommitMark { number: number(COMMIT_COUNT)?, check: number(COMMIT_CHECK)?.to_be_bytes() })
 }
 
-/// Counts the commit of this transaction. Returns how many there are with it.
-pub(super) fn count_commit(transaction: &WriteTransaction) -> Result<u64, StoreError> {
+/// Notes the last of the commits in this transaction.
+pub(super) fn put_last_commit(transaction: &WriteTransaction, last: CommitMark) -> Result<(), StoreError> {
     let mut table = transaction.open_table(COMMITS)?;
-    let count = table.get(0)?.map_or(0, |count| count.value()).saturating_add(1);
-    table.insert(0, count)?;
-    Ok(count)
+    table.insert(COMMIT_COUNT, last.number)?;
+    table.insert(COMMIT_CHECK, u64::from_be_bytes(last.check))?;
+    Ok(())
 }
 
 /// Puts one change into a transaction.

@@ -165,7 +165,7 @@ pub(crate) fn on_a_disk_that_fills() -> (Store, impl Fn(bool)) {
         let database = Database::builder().create_with_backend(backend.clone())?;
         Ok(Opened { database, read_only: None })
     };
-    let mut store = Store::closed(Arc::new(opener));
+    let mut store = Store::closed(Some(Arc::new(opener)));
     store.heal().unwrap();
     (store, move |full| disk.fill(full))
 }
@@ -264,7 +264,8 @@ fn damage_under_an_open_store_is_an_error() {
     assert!(matches!(Store::open(&path), Err(StoreError::Damaged(_))));
 }
 
-/// An older file in place of the store: the commits that were acknowledged since are missed, also by the start after.
+/// An older database in place of the newer one: the log has what it lacks. Without the log the commits that were acknowledged since
+/// are missed, also by the start after.
 #[test]
 fn a_store_that_has_gone_back_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
@@ -277,6 +278,10 @@ fn a_store_that_has_gone_back_is_noticed() {
     drop(store);
     assert!(!Store::check(&path).unwrap().meta.contains_key(SETBACK_RECORD));
     std::fs::write(&path, &early).unwrap();
+    let meta = Store::check(&path).unwrap().meta;
+    assert_eq!((meta.get("n"), meta.get(SETBACK_RECORD)), (Some(&vec![2]), None));
+    std::fs::write(&path, &early).unwrap();
+    std::fs::remove_file(path.with_extension("wal")).unwrap();
     for _ in 0..2 {
         let missing = Store::check(&path).unwrap().meta.get(SETBACK_RECORD).cloned();
         assert_eq!(missing, Some(3u64.to_be_bytes().to_vec()));
@@ -284,6 +289,73 @@ fn a_store_that_has_gone_back_is_noticed() {
     // A count that does not read back is none, and no reason to refuse.
     std::fs::write(path.with_extension("seq"), "damaged").unwrap();
     assert!(Store::check(&path).is_ok());
+}
+
+/// A map of so many keys at a sequence, and the write that puts those of this state.
+fn map_write(sequence: u64, keys: impl Iterator<Item = u64>) -> StoreWrite {
+    let entry = |key: u64| {
+        let value = Some(Value::from("x".repeat(100)));
+        let stamp = Timestamp::new(Wall::from_ms(1_000 + sequence), 0);
+        (KeyPath::parse(&format!("k/{key}")).unwrap(), Some(Arc::new(Entry { stamp, value, saw: None })))
+    };
+    StoreWrite::PutLayer(Box::new(LayerWrite {
+        signed: signed(Kind::Map, "m", sequence, &Content::empty(Kind::Map)),
+        snapshot: None,
+        entries: keys.map(entry).collect(),
+        kept: None,
+        forgotten: vec![],
+        forgotten_keys: vec![],
+        bases: vec![],
+        is_own_map: true,
+    }))
+}
+
+/// Copies what a store has on disk at this moment, as a kill of its process leaves it.
+fn killed(path: &Path, to: &Path) -> PathBuf {
+    let copy = to.join("a.redb");
+    for (from, to) in Store::files(path).into_iter().zip(Store::files(&copy)) {
+        let _ = std::fs::copy(from, to);
+    }
+    copy
+}
+
+/// Whatever the log holds at a kill, each acknowledged commit is there after it, and nothing is counted as missing; a record that
+/// was cut short is gone as if it had never begun.
+#[test]
+fn what_was_committed_before_a_kill_is_there_after_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    // Some three times what the log has room for.
+    let mut expected = std::collections::BTreeSet::new();
+    for sequence in 1..=120u64 {
+        let keys = |sequence: u64| (0..200).map(move |n| sequence * 37 % 50 * 100 + n);
+        expected.extend(keys(sequence));
+        store.commit(&[map_write(sequence, keys(sequence))]).unwrap();
+        if sequence % 7 != 0 {
+            continue;
+        }
+        let after = tempfile::tempdir().unwrap();
+        let mut found = Store::open(&killed(&path, after.path())).unwrap();
+        let loaded = found.load().unwrap();
+        assert_eq!(loaded.layers[0].signed.head.sequence.get(), sequence);
+        assert_eq!(loaded.layers[0].entries.len(), expected.len(), "after {sequence} commits");
+        assert_eq!(loaded.meta.get(SETBACK_RECORD), None);
+        found.commit(&[StoreWrite::PutMeta("after".into(), vec![1])]).unwrap();
+    }
+    let whole = std::fs::read(path.with_extension("wal")).unwrap();
+    let before = store.load().unwrap().layers[0].entries.len();
+    store.commit(&[map_write(121, 100_000..100_001)]).unwrap();
+    let last = std::fs::read(path.with_extension("wal")).unwrap();
+    let cut = (0..last.len()).find(|at| whole[*at] != last[*at]).unwrap();
+    for at in [cut + 1, cut + 20, cut + 60] {
+        let after = tempfile::tempdir().unwrap();
+        let copy = killed(&path, after.path());
+        std::fs::write(copy.with_extension("wal"), &last[..at]).unwrap();
+        std::fs::remove_file(copy.with_extension("seq")).unwrap();
+        assert_eq!(Store::check(&copy).unwrap().layers[0].entries.len(), before, "cut at {at}");
+    }
 }
 
 #[test]

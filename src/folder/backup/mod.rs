@@ -247,7 +247,9 @@ pub fn restore(file: &Path, folder: &Path, passphrase: Option<&str>) -> Result<B
         if name == STORE_FILE {
             for (from, to) in Store::files(&staged.0.join(STORE_FILE)).into_iter().zip(Store::files(&target))
             {
-                std::fs::rename(&from, &to).map_err(failed(&to))?;
+                // What stands beside a store that is gone is none of this one's.
+                super::unless_missing(std::fs::remove_file(&to)).map_err(failed(&to))?;
+                super::unless_missing(std::fs::rename(&from, &to)).map_err(failed(&to))?;
             }
         } else if std::fs::symlink_metadata(&target).is_err() {
             std::fs::rename(staged.0.join(name), &target).map_err(failed(&target))?;
@@ -464,7 +466,12 @@ impl StoreCopy {
         let copy = StoreCopy { path: folder.join(format!("{STORE_FILE}.backup-{}", std::process::id())) };
         for _ in 0..COPIES_MAX {
             copy.remove();
-            std::fs::copy(&store, &copy.path).map_err(failed(&store))?;
+            // The database comes last: what a commit moves there meanwhile from the log then stands in one of the two copies.
+            for (from, to) in Store::files(&store).into_iter().zip(Store::files(&copy.path)).rev() {
+                if from.extension().is_none_or(|kind| kind != "seq") {
+                    super::unless_missing(std::fs::copy(&from, &to).map(drop)).map_err(failed(&from))?;
+                }
+            }
             match copy.check(identity) {
                 Ok(()) => return Ok(copy),
                 Err(StoreError::Damaged(_)) => std::thread::sleep(COPY_PAUSE),

@@ -1,0 +1,293 @@
+//! `store.wal`: the commits since the database was last written, one record after the other.
+//!
+//! ```text
+//! record   length u32 ‖ number u64 ‖ before 8 bytes ‖ check 8 bytes ‖ changes, so many bytes        (integers big endian)
+//! ```
+//!
+//! `number` counts commits as the table `commits` does. `before` is the check of the commit before. `check` is the first 8 bytes of
+//! the BLAKE3 hash of number, before and changes. `changes` is a CBOR array ([`super::changes`]).
+//!
+//! A commit is one record and one sync of it, where the database writes some ten pages. The file has two halves of 1 MiB. When one is
+//! full, when the store is closed and when it is opened, the database takes what is logged in one transaction, with the number and
+//! the check of the last in the same transaction; the next record then begins the other half. So the half that the database took
+//! last stays until it has taken the next: a database that goes back by one transaction, as it does where the last one does not
+//! read after a crash, finds what it lacks.
+//!
+//! What counts are the records that follow the database's own last commit without a gap, each with the check of the one before; in
+//! whichever half they stand. A record that a crash cut short was not acknowledged. One that rots ends the log early: the
+//! count in `store.seq` then shows that commits are missing.
+//!
+//! The file has its full length from the beginning, so that a record needs no new block: neither for its place on a full disk nor
+//! for the size of the file in what a sync writes.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Bytes of one half of the file. What they hold is written to the database in about ten milliseconds.
+const HALF_BYTES: u64 = 1 << 20;
+const FILE_BYTES: u64 = 2 * HALF_BYTES;
+/// Bytes of a record without its changes.
+const HEADER_BYTES: usize = 4 + 8 + 8 + 8;
+
+/// The first 8 bytes of the hash of a commit, by which the next one names it.
+pub(super) type CommitCheck = [u8; 8];
+
+/// A commit by its number and its check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct CommitMark {
+    pub(super) number: u64,
+    pub(super) check: CommitCheck,
+}
+
+impl CommitMark {
+    /// The commit of these changes after this one.
+    pub(super) fn next(self, changes: &[u8]) -> CommitMark {
+        let number = self.number.saturating_add(1);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&number.to_be_bytes()).update(&self.check).update(changes);
+        let mut check = CommitCheck::default();
+        hasher.finalize_xof().fill(&mut check);
+        CommitMark { number, check }
+    }
+}
+
+/// The file, open for its next record.
+#[derive(Debug)]
+pub(super) struct WriteAheadLog {
+    file: File,
+    /// Whether the next record goes into the second half.
+    in_second: bool,
+    /// Bytes of that half that are taken.
+    taken: u64,
+}
+
+impl WriteAheadLog {
+    /// Opens the log beside a store, or makes it, with its full length. The database has taken what is in it.
+    pub(super) fn open(store: &Path) -> io::Result<Self> {
+        let path = path_beside(store);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = crate::plain_file::open(&path, &mut options)?;
+        let length = file.metadata()?.len();
+        if length < FILE_BYTES {
+            let zeros = vec![0; usize::try_from(FILE_BYTES - length).unwrap_or_default()];
+            // The last room of a disk is for the database.
+            file.write_all_at(&zeros, length).inspect_err(|_| drop(file.set_len(length)))?;
+            file.sync_all()?;
+            path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
+        }
+        let newest = |half: &[u8]| records(half).map(|record| record.number).max();
+        let bytes = Self::read(store)?;
+        let [first, second] = halves(&bytes);
+        Ok(WriteAheadLog { file, in_second: newest(first) > newest(second), taken: 0 })
+    }
+
+    /// The bytes of the log beside a store; none where there is no log.
+    pub(super) fn read(store: &Path) -> io::Result<Vec<u8>> {
+        use io::Read;
+        let file = match crate::plain_file::open(&path_beside(store), OpenOptions::new().read(true)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = Vec::new();
+        file.take(FILE_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Makes a record durable. Returns false where the rest of the file has no room for it.
+    ///
+    /// # Errors
+    ///
+    /// What the system refused; the record does not count then.
+    pub(super) fn append(&mut self, before: CommitMark, changes: &[u8]) -> io::Result<bool> {
+        let record = record(before, changes);
+        let taken = self.taken + record.len() as u64;
+        if taken > HALF_BYTES {
+            return Ok(false);
+        }
+        let place = self.taken + if self.in_second { HALF_BYTES } else { 0 };
+        let written = self.file.write_all_at(&record, place).and_then(|()| self.file.sync_data());
+        if written.is_err() {
+            // It was refused, so a later start must not find it.
+            let _ = self.file.write_all_at(&[0; HEADER_BYTES], place);
+        }
+        written.map(|()| {
+            self.taken = taken;
+            true
+        })
+    }
+
+    /// The database has taken all records: the next one begins the other half.
+    pub(super) fn change_halves(&mut self) {
+        self.in_second = !self.in_second;
+        self.taken = 0;
+    }
+}
+
+fn record(before: CommitMark, changes: &[u8]) -> Vec<u8> {
+    let this = before.next(changes);
+    // A record that would not fit a length does not fit the file either.
+    let length = u32::try_from(changes.len()).unwrap_or(u32::MAX);
+    [&length.to_be_bytes()[..], &this.number.to_be_bytes(), &before.check, &this.check, changes].concat()
+}
+
+/// The changes of the commits that follow `last`, oldest first.
+pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
+    let mut later: Vec<Record<'_>> = halves(log).into_iter().flat_map(records).collect();
+    later.sort_by_key(|record| record.number);
+    let mut last = last;
+    let mut commits = Vec::new();
+    for record in later {
+        let this = last.next(record.changes);
+        if record.number <= last.number {
+            continue;
+        }
+        if record.number != this.number || record.before != last.check {
+            break;
+        }
+        commits.push(record.changes);
+        last = this;
+    }
+    commits
+}
+
+fn halves(log: &[u8]) -> [&[u8]; 2] {
+    let (first, second) = log.split_at(log.len().min(usize::try_from(HALF_BYTES).unwrap_or(usize::MAX)));
+    [first, second]
+}
+
+/// A record whose check is right.
+struct Record<'a> {
+    number: u64,
+    before: CommitCheck,
+    changes: &'a [u8],
+}
+
+/// The records at the beginning of a half; what follows the first that is none is of the time before.
+fn records(half: &[u8]) -> impl Iterator<Item = Record<'_>> {
+    let mut rest = half;
+    std::iter::from_fn(move || {
+        let (record, after) = next_record(rest)?;
+        rest = after;
+        Some(record)
+    })
+}
+
+fn next_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (number, rest) = rest.split_first_chunk::<8>()?;
+    let (before, rest) = rest.split_first_chunk::<8>()?;
+    let (check, rest) = rest.split_first_chunk::<8>()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+    let (changes, rest) = rest.split_at_checked(length)?;
+    let (number, before) = (u64::from_be_bytes(*number), *before);
+    let this = CommitMark { number: number.checked_sub(1)?, check: before }.next(changes);
+    (this.check == *check).then_some((Record { number, before, changes }, rest))
+}
+
+/// Where the log of a store stands.
+pub(super) fn path_beside(store: &Path) -> PathBuf {
+    let name = store.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    store.with_file_name(format!("{}.wal", name.strip_suffix(".redb").unwrap_or(&name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A log with so many commits after `begun`, each of so many bytes.
+    fn written(log: &mut WriteAheadLog, begun: CommitMark, commits: u8, bytes: usize) -> CommitMark {
+        (0..commits).fold(begun, |last, n| {
+            let changes = vec![n; bytes];
+            assert!(log.append(last, &changes).unwrap());
+            last.next(&changes)
+        })
+    }
+
+    #[test]
+    fn commits_come_back_in_order_and_those_that_the_database_has_do_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        let begun = CommitMark { number: 41, check: [7; 8] };
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        let middle = written(&mut log, begun, 3, 100);
+        let end = written(&mut log, middle, 2, 5);
+        let bytes = WriteAheadLog::read(&store).unwrap();
+        assert_eq!(bytes.len() as u64, FILE_BYTES);
+        let of = |last| commits_after(last, &bytes).iter().map(|changes| changes.len()).collect::<Vec<_>>();
+        assert_eq!(of(begun), [100, 100, 100, 5, 5]);
+        assert_eq!(of(middle), [5, 5]);
+        assert_eq!(of(end), [0; 0]);
+        // Another past with the same number, and a gap.
+        assert_eq!(of(CommitMark { check: [8; 8], ..begun }), [0; 0]);
+        assert_eq!(of(CommitMark { number: 40, ..begun }), [0; 0]);
+    }
+
+    /// A database that goes back by one transaction finds what it lacks, whichever half is written to and whenever it was opened.
+    #[test]
+    fn the_half_that_was_taken_last_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut taken = [CommitMark::default(); 3];
+        for round in 0..6u8 {
+            let last = written(&mut log, taken[2], 3, 100 + usize::from(round));
+            let bytes = WriteAheadLog::read(&store).unwrap();
+            assert_eq!(commits_after(taken[2], &bytes).len(), 3, "round {round}");
+            assert_eq!(commits_after(taken[1], &bytes).len(), if round > 0 { 6 } else { 3 }, "round {round}");
+            if round > 1 {
+                assert_eq!(commits_after(taken[0], &bytes).len(), 0, "round {round}");
+            }
+            taken = [taken[1], taken[2], last];
+            match round % 2 == 0 {
+                true => log.change_halves(),
+                false => log = WriteAheadLog::open(&store).unwrap(),
+            }
+        }
+    }
+
+    #[test]
+    fn a_byte_that_rots_or_is_missing_ends_the_log_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        let begun = CommitMark::default();
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        written(&mut log, begun, 3, 20);
+        let whole = WriteAheadLog::read(&store).unwrap();
+        let record = HEADER_BYTES + 20;
+        for at in 0..3 * record {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0x10;
+            assert_eq!(commits_after(begun, &bytes).len(), at / record, "byte {at}");
+            assert_eq!(commits_after(begun, &whole[..at]).len(), at / record, "cut at {at}");
+        }
+        assert_eq!(commits_after(begun, &[0xff; 100]).len(), 0);
+    }
+
+    #[test]
+    fn a_record_that_has_no_room_is_not_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        let last = written(&mut log, CommitMark::default(), 1, 1000);
+        let large = vec![1; usize::try_from(HALF_BYTES).unwrap() - 1_000];
+        assert!(!log.append(last, &large).unwrap());
+        assert!(log.append(last, &[2]).unwrap());
+        log.change_halves();
+        assert!(log.append(last.next(&[2]), &large).unwrap());
+        assert_eq!(commits_after(last, &WriteAheadLog::read(&store).unwrap()), [&[2], &large[..]]);
+    }
+
+    /// The bytes of a record, as they stand on disk.
+    #[test]
+    fn a_record_has_these_bytes() {
+        let begun = CommitMark { number: 1, check: [0xaa; 8] };
+        let bytes = record(begun, &[0x80]);
+        let hex = data_encoding::HEXLOWER.encode(&bytes);
+        let check = data_encoding::HEXLOWER.encode(&begun.next(&[0x80]).check);
+        assert_eq!(hex, format!("000000010000000000000002aaaaaaaaaaaaaaaa{check}80"));
+    }
+}
