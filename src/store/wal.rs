@@ -136,7 +136,7 @@ fn record(before: CommitMark, changes: &[u8]) -> Vec<u8> {
 
 /// The changes of the commits that follow `last`, oldest first.
 pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
-    let mut later: Vec<Record<'_>> = halves(log).into_iter().flat_map(records).collect();
+    let mut later: Vec<CommitRecord<'_>> = halves(log).into_iter().flat_map(records).collect();
     later.sort_by_key(|record| record.number);
     let mut last = last;
     let mut commits = Vec::new();
@@ -160,14 +160,14 @@ fn halves(log: &[u8]) -> [&[u8]; 2] {
 }
 
 /// A record whose check is right.
-struct Record<'a> {
+struct CommitRecord<'a> {
     number: u64,
     before: CommitCheck,
     changes: &'a [u8],
 }
 
 /// The records at the beginning of a half; what follows the first that is none is of the time before.
-fn records(half: &[u8]) -> impl Iterator<Item = Record<'_>> {
+fn records(half: &[u8]) -> impl Iterator<Item = CommitRecord<'_>> {
     let mut rest = half;
     std::iter::from_fn(move || {
         let (record, after) = next_record(rest)?;
@@ -176,7 +176,7 @@ fn records(half: &[u8]) -> impl Iterator<Item = Record<'_>> {
     })
 }
 
-fn next_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
+fn next_record(bytes: &[u8]) -> Option<(CommitRecord<'_>, &[u8])> {
     let (length, rest) = bytes.split_first_chunk::<4>()?;
     let (number, rest) = rest.split_first_chunk::<8>()?;
     let (before, rest) = rest.split_first_chunk::<8>()?;
@@ -185,7 +185,7 @@ fn next_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let (changes, rest) = rest.split_at_checked(length)?;
     let (number, before) = (u64::from_be_bytes(*number), *before);
     let this = CommitMark { number: number.checked_sub(1)?, check: before }.next(changes);
-    (this.check == *check).then_some((Record { number, before, changes }, rest))
+    (this.check == *check).then_some((CommitRecord { number, before, changes }, rest))
 }
 
 /// Where the log of a store stands.
