@@ -26,10 +26,6 @@
     reason = "a measurement may panic, and reads clocks"
 )]
 
-/// As the program `tombolo` has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 mod nodes;
 mod part;
 mod raw;

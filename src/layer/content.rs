@@ -420,8 +420,9 @@ fn place(bucket: &[(KeyPath, Arc<Entry>)], key: &KeyPath) -> Result<usize, usize
 
 /// A bucket's canonical CBOR: the array of its entries in key order.
 fn bucket_cbor(bucket: &[(KeyPath, Arc<Entry>)]) -> Vec<u8> {
-    let entries = bucket.iter().map(|(key, entry)| (key, entry.as_ref()));
-    write_entries(128 * (bucket.len() + 1), bucket.len(), entries)
+    let entries = || bucket.iter().map(|(key, entry)| (key, entry.as_ref()));
+    let bytes: usize = entries().map(|(key, entry)| entry.size(key)).sum();
+    write_entries(8 + bytes, bucket.len(), entries())
 }
 
 #[cfg(test)]

@@ -375,9 +375,7 @@ impl Store {
         let database = self.database()?;
         guarded(|| {
             let transaction = database.begin_write()?;
-            for write in writes {
-                tables::apply(&transaction, write)?;
-            }
+            tables::apply(&transaction, writes)?;
             tables::put_last_commit(&transaction, last)?;
             Ok(transaction.commit()?)
         })

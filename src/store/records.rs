@@ -151,20 +151,13 @@ fn array(bytes: &[u8], what: &'static str) -> Result<Vec<Value>, StoreError> {
     }
 }
 
-fn number(value: Sequence) -> Value {
-    Value::from(value.get())
-}
-
 pub(super) fn head_record(number_of_layer: u64, signed: &SignedHead) -> Vec<u8> {
-    tombolo_delta::to_cbor(&Value::Array(vec![
-        Value::from(number_of_layer),
-        Value::from(u64::from(signed.head.kind.code())),
-        number(signed.head.sequence),
-        Value::from(signed.head.time.ms()),
-        number(signed.head.audience_sequence),
-        Value::Bytes(signed.head.root.0.to_vec()),
-        Value::Bytes(signed.signature.to_vec()),
-    ]))
+    let mut out = CborWriter::with_capacity(160);
+    out.array(7).unsigned(number_of_layer).unsigned(u64::from(signed.head.kind.code()));
+    out.unsigned(signed.head.sequence.get()).unsigned(signed.head.time.ms());
+    out.unsigned(signed.head.audience_sequence.get());
+    out.bytes(&signed.head.root.0).bytes(&signed.signature);
+    out.finish()
 }
 
 pub(super) fn read_head(bytes: &[u8], layer: &LayerId) -> Result<(u64, SignedHead), StoreError> {
@@ -195,11 +188,9 @@ pub(super) fn read_name(bytes: &[u8]) -> Result<LayerId, StoreError> {
 }
 
 pub(super) fn state_record(state: &KeptState) -> Vec<u8> {
-    tombolo_delta::to_cbor(&Value::Array(vec![
-        Value::from(state.time.ms()),
-        number(state.audience_sequence),
-        Value::Bytes(state.content.clone()),
-    ]))
+    let mut out = CborWriter::with_capacity(32 + state.content.len());
+    out.array(3).unsigned(state.time.ms()).unsigned(state.audience_sequence.get()).bytes(&state.content);
+    out.finish()
 }
 
 pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, StoreError> {
@@ -248,16 +239,13 @@ pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<StoredEntry, StoreE
 }
 
 pub(super) fn bases_record(bases: &[MapBase]) -> Vec<u8> {
-    let record = |base: &MapBase| {
-        let root_prefix = Value::Bytes(base.root_prefix.to_vec());
-        Value::Array(vec![
-            number(base.sequence),
-            root_prefix,
-            Value::from(base.time.ms()),
-            number(base.audience_sequence),
-        ])
-    };
-    tombolo_delta::to_cbor(&Value::Array(bases.iter().map(record).collect()))
+    let mut out = CborWriter::with_capacity(8 + 32 * bases.len());
+    out.array(bases.len());
+    for base in bases {
+        out.array(4).unsigned(base.sequence.get()).bytes(&base.root_prefix);
+        out.unsigned(base.time.ms()).unsigned(base.audience_sequence.get());
+    }
+    out.finish()
 }
 
 pub(super) fn read_bases(bytes: &[u8]) -> Result<Vec<MapBase>, StoreError> {

@@ -24,6 +24,8 @@
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
+use std::collections::BTreeSet;
+
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
@@ -104,8 +106,22 @@ pub(super) fn put_last_commit(transaction: &WriteTransaction, last: CommitMark) 
     Ok(())
 }
 
-/// Puts one change into a transaction.
-pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Result<(), StoreError> {
+/// Puts changes into a transaction, in their order.
+pub(super) fn apply(transaction: &WriteTransaction, writes: &[StoreWrite]) -> Result<(), StoreError> {
+    // Of a layer that has several new states the bases of the last count.
+    let mut put_later = BTreeSet::new();
+    let mut lasts = Vec::with_capacity(writes.len());
+    for write in writes.iter().rev() {
+        lasts.push(match write {
+            StoreWrite::PutLayer(layer) => put_later.insert(layer.layer()),
+            _ => true,
+        });
+    }
+    lasts.reverse();
+    writes.iter().zip(lasts).try_for_each(|(write, is_last)| apply_one(transaction, write, is_last))
+}
+
+fn apply_one(transaction: &WriteTransaction, write: &StoreWrite, is_last: bool) -> Result<(), StoreError> {
     match write {
         StoreWrite::PutPeer(peer) => {
             transaction.open_table(PEERS)?.insert(peer.id.0, records::encode(peer)?.as_slice())?;
@@ -130,7 +146,7 @@ pub(super) fn apply(transaction: &WriteTransaction, write: &StoreWrite) -> Resul
         StoreWrite::PutMeta(name, bytes) => {
             transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
-        StoreWrite::PutLayer(layer) => put_layer(transaction, layer)?,
+        StoreWrite::PutLayer(layer) => put_layer(transaction, layer, is_last)?,
         StoreWrite::RemoveLayer(layer) => remove_layer(transaction, layer)?,
         StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
@@ -225,7 +241,7 @@ fn load_commands(transaction: &ReadTransaction) -> Result<commands::LoadedComman
     Ok(loaded)
 }
 
-fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), StoreError> {
+fn put_layer(transaction: &WriteTransaction, write: &LayerWrite, is_last: bool) -> Result<(), StoreError> {
     let number = layer_number(transaction, write)?;
     if let Some(content) = &write.snapshot {
         transaction.open_table(SNAPSHOTS)?.insert(number, content.as_slice())?;
@@ -250,7 +266,7 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), S
     for key in &write.forgotten_keys {
         entries.remove((number, records::key_record(key).as_slice()))?;
     }
-    if !write.bases.is_empty() {
+    if is_last && !write.bases.is_empty() {
         let bases = records::bases_record(&write.bases);
         transaction.open_table(BASES)?.insert(number, bases.as_slice())?;
     }

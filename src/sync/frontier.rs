@@ -70,6 +70,12 @@ impl Frontier {
         self.states.iter().filter(move |(layer, _)| bucket(layer) == number)
     }
 
+    /// Takes out all states of the bucket that a layer falls into.
+    pub fn clear_bucket_of(&mut self, layer: &LayerHash) {
+        let gone: Vec<LayerHash> = self.bucket(bucket(layer)).map(|(layer, _)| *layer).collect();
+        gone.into_iter().for_each(|layer| self.set(layer, None));
+    }
+
     /// How many layers it names.
     pub fn len(&self) -> usize {
         self.states.len()

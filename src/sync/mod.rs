@@ -455,6 +455,9 @@ impl Engine {
 
     fn received_heartbeat(&mut self, now: Mono, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
+        if !sync.met && sync.ours.fingerprint() == fingerprint {
+            sync.note_equal();
+        }
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
         if sync.confirmed {
@@ -478,7 +481,7 @@ impl Engine {
         }
         sync.asked_at = Some(now);
         sync.ask_at = None;
-        let hashes = sync.theirs.bucket_hashes();
+        let hashes = sync.hashes_to_compare();
         self.send(peer, Message::Ask(hashes));
     }
 
@@ -525,6 +528,7 @@ impl Engine {
 
     fn received_frontier(&mut self, now: Mono, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
+        sync.note_answered(buckets, &states);
         for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
             let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
             for layer in gone {

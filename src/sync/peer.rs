@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::LayerHash;
-use crate::sync::frontier::{Frontier, State};
+use crate::limits::FRONTIER_ENTRIES_MAX;
+use crate::sync::frontier::{FRONTIER_BUCKETS, Frontier, State};
 use crate::time::Mono;
 
 /// What the engine knows of one neighbour.
@@ -13,6 +14,8 @@ pub(super) struct PeerSync {
     pub(super) ours: Frontier,
     /// What it is believed to have.
     pub(super) theirs: Frontier,
+    /// Before it has reported what it has: what it was asked to compare with, which is what this node would have in its place.
+    pub(super) assumed: Option<Frontier>,
     /// What was sent to it and it has not shown as received, with what it held before.
     pub(super) unconfirmed: BTreeMap<LayerHash, Option<State>>,
     pub(super) confirmed: bool,
@@ -33,6 +36,38 @@ pub(super) struct PeerSync {
 }
 
 impl PeerSync {
+    /// The hashes of what it is to compare with what it has: what it is believed to have, or what both have if they are in step, as
+    /// two that meet again mostly are.
+    pub(super) fn hashes_to_compare(&mut self) -> [u32; FRONTIER_BUCKETS] {
+        if self.met {
+            return self.theirs.bucket_hashes();
+        }
+        self.assumed.insert(self.ours.clone()).bucket_hashes()
+    }
+
+    /// Its first heartbeat shows that it has what this node has.
+    pub(super) fn note_equal(&mut self) {
+        self.theirs = self.ours.clone();
+        self.assumed = None;
+    }
+
+    /// Its first answer says in which buckets it differs from what was assumed: in the others it does not.
+    pub(super) fn note_answered(&mut self, buckets: u16, states: &[(LayerHash, State)]) {
+        let Some(mut assumed) = self.assumed.take() else { return };
+        if buckets == 0 {
+            // A part of a bucket that has too many for one message: what else it has of it comes too, and nothing is assumed.
+            if states.len() >= FRONTIER_ENTRIES_MAX {
+                states.iter().for_each(|(layer, _)| assumed.clear_bucket_of(layer));
+            }
+            self.assumed = Some(assumed);
+            return;
+        }
+        for (layer, state) in self.theirs.iter() {
+            assumed.set(*layer, Some(*state));
+        }
+        self.theirs = assumed;
+    }
+
     /// A state is sent to it.
     pub(super) fn note_supply(&mut self, layer: LayerHash, state: State) {
         self.unconfirmed.entry(layer).or_insert(self.theirs.get(&layer));

@@ -15,6 +15,8 @@ struct Mesh {
     loss_percent: u64,
     now: Mono,
     supplies: usize,
+    /// States that frontiers have named.
+    named: usize,
     /// No delta can be read, as between two codecs.
     deltas_fail: bool,
 }
@@ -44,6 +46,7 @@ impl Mesh {
             loss_percent,
             now: Mono::from_ms(0),
             supplies: 0,
+            named: 0,
             deltas_fail: false,
         };
         for a in 0..count {
@@ -111,7 +114,12 @@ impl Mesh {
         for at in 0..self.engines.len() {
             while let Some(output) = self.engines[at].poll_output() {
                 let (to, carried) = match output {
-                    Output::Send { peer, message } => (peer, Carried::Message(message)),
+                    Output::Send { peer, message } => {
+                        if let Message::Frontier { states, .. } = &message {
+                            self.named += states.len();
+                        }
+                        (peer, Carried::Message(message))
+                    }
                     Output::Heartbeat { peer, fingerprint, .. } => (peer, Carried::Heartbeat(fingerprint)),
                     Output::Supply { held: Some(_), .. } if self.deltas_fail => continue,
                     Output::Supply { peer, layer, .. } => {
@@ -123,6 +131,29 @@ impl Mesh {
                 self.air.push_back((at, usize::from(to.0[0]), carried));
             }
         }
+    }
+
+    /// All links end, the machines start again, and the links come back; some states have changed on one side meanwhile.
+    fn meet_again(&mut self, change: impl FnOnce(&mut [BTreeMap<LayerHash, State>])) {
+        self.air.clear();
+        change(&mut self.held);
+        let frontier = |held: &BTreeMap<LayerHash, State>| {
+            let mut frontier = Frontier::default();
+            held.iter().for_each(|(layer, state)| frontier.set(*layer, Some(*state)));
+            frontier
+        };
+        let random = |at: usize| Random::new(&[7 ^ at as u8; 32]);
+        self.engines = self
+            .held
+            .iter()
+            .enumerate()
+            .map(|(at, held)| Engine::new(frontier(held), HEARTBEAT, random(at)))
+            .collect();
+        for (a, b) in [(0, 1), (1, 0)] {
+            let ours = frontier(&self.held[a]);
+            self.engines[a].handle_input(self.now, Input::PeerUp { peer: peer(b), ours });
+        }
+        (self.named, self.supplies) = (0, 0);
     }
 
     fn in_step(&self) -> bool {
@@ -251,4 +282,47 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     };
     engine.handle_input(Mono::from_ms(REFUSAL_HOLD.ms() + 1), refuse);
     assert_eq!(engine.refusing.len(), 1);
+}
+
+/// Two that meet again and are in step name nothing. Where they differ they name the buckets that do, whoever has something new, and
+/// come into step; also where a bucket has too many layers for one message, and where messages are lost.
+#[test]
+fn two_that_meet_again_name_only_what_differs() {
+    let state = |sequence: u64| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: [1; 4] };
+    for (seed, layers, loss) in [(0, 1_000, 0), (1, 1_000, 20), (2, 5_000, 0), (3, 10, 20)] {
+        // More than a message names fall into one bucket.
+        let layer = |n: u64| match layers > FRONTIER_ENTRIES_MAX as u64 {
+            true => LayerHash(n.to_be_bytes()),
+            false => layer(n),
+        };
+        let mut mesh = Mesh::new(2, loss, seed);
+        mesh.meet_again(|held| {
+            for held in held.iter_mut() {
+                held.extend((0..layers).map(|n| (layer(n), state(1))));
+            }
+        });
+        mesh.run(3_000);
+        assert!(mesh.in_step());
+        assert_eq!((mesh.named, mesh.supplies), (0, 0), "{layers} layers");
+        assert!(
+            mesh.engines
+                .iter()
+                .all(|engine| engine.frontier_of(&peer(0)).or(engine.frontier_of(&peer(1))).is_some())
+        );
+        // One has newer states of some, the other lacks some and has one that the first never had.
+        mesh.meet_again(|held| {
+            for n in 0..3 {
+                held[0].insert(layer(n), state(2));
+                held[1].remove(&layer(n + 3));
+            }
+            held[1].insert(layer(layers), state(1));
+        });
+        mesh.run(20_000);
+        assert!(mesh.in_step(), "{layers} layers, {loss} % lost");
+        assert_eq!(mesh.held[0].len() as u64, layers + 1);
+        if loss == 0 {
+            assert!(mesh.named as u64 <= 2 * layers, "{} states named for {layers} layers", mesh.named);
+            assert!(mesh.supplies <= 10, "{}", mesh.supplies);
+        }
+    }
 }
