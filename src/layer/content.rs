@@ -313,24 +313,31 @@ impl MapContent {
         }
     }
 
-    /// The keys under which this content has another entry than an older one, or none any more. Equal buckets are passed over.
-    pub fn keys_changed_since(&self, old: &MapContent) -> Vec<KeyPath> {
+    /// The keys under which this content has another entry than an older one, or none any more, with the entries that it has. Equal
+    /// buckets are passed over.
+    pub fn changes_since(&self, old: &MapContent) -> Vec<EntryChange> {
+        let change = |(key, entry): &(KeyPath, Arc<Entry>)| (key.clone(), Some(entry.clone()));
         if old.is_empty() {
-            return self.buckets.values().flatten().map(|(key, _)| key.clone()).collect();
+            return self.buckets.values().flatten().map(change).collect();
         }
-        let mut keys = Vec::new();
+        let mut changes = Vec::new();
         for bucket in (0..BUCKETS).filter_map(|number| BucketIndex::new(u64::from(number))) {
             let path = NodePath::from(bucket);
             if self.hash(path) == old.hash(path) {
                 continue;
             }
-            let before: BTreeMap<&KeyPath, &Entry> = old.bucket(bucket).collect();
-            let now: BTreeMap<&KeyPath, &Entry> = self.bucket(bucket).collect();
-            let gone = before.keys().filter(|key| !now.contains_key(*key));
-            let other = now.iter().filter(|(key, entry)| before.get(*key) != Some(entry));
-            keys.extend(gone.copied().chain(other.map(|(key, _)| *key)).cloned());
+            let none = Bucket::new();
+            let [before, now] = [old, self].map(|map| map.buckets.get(&bucket).unwrap_or(&none));
+            let find = |bucket: &Bucket, key: &KeyPath| place(bucket, key).ok();
+            let gone = before.iter().filter(|(key, _)| find(now, key).is_none());
+            changes.extend(gone.map(|(key, _)| (key.clone(), None)));
+            let is_other = |(key, entry): &&(KeyPath, Arc<Entry>)| {
+                let held = find(before, key).and_then(|at| before.get(at));
+                held.is_none_or(|(_, held)| held != entry)
+            };
+            changes.extend(now.iter().filter(is_other).map(change));
         }
-        keys
+        changes
     }
 
     /// What puts other entries in the place of a bucket's; they must belong into it.

@@ -397,7 +397,7 @@ impl Document {
         let empty = MapContent::default();
         let new = self.layers.get(author).and_then(map_of).unwrap_or(&empty);
         let old = old.and_then(map_of).unwrap_or(&empty);
-        new.keys_changed_since(old)
+        new.changes_since(old).into_iter().map(|(key, _)| key).collect()
     }
 }
 

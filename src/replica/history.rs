@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_delta::{Limits, Value};
 
-use crate::layer::{Entry, KeyPath, Kind, MapContent, Sequence};
+use crate::layer::{Entry, EntryChange, KeyPath, Kind, MapContent, Sequence};
 use crate::limits::{
-    DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
+    COMPACT_CHANGES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX,
+    STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
 use crate::store::{KeptState, LayerWrite, MapBase};
@@ -92,9 +93,14 @@ impl History {
             History::Map { changed, bases } => {
                 let known = bases.iter().find(|known| state_of(known) == base)?;
                 let map = map?;
-                let later = changed.since(known.sequence);
+                let later: Vec<&KeyPath> =
+                    changed.since(known.sequence).take(COMPACT_CHANGES_MAX + 1).collect();
+                // More than a delta may have: the layer goes whole or in parts.
+                if later.len() > COMPACT_CHANGES_MAX {
+                    return None;
+                }
                 Some(KnownBase::Map {
-                    changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
+                    changes: later.into_iter().map(|key| (key.clone(), map.get(key).cloned())).collect(),
                     time: known.time,
                     audience_sequence: known.audience_sequence,
                 })
@@ -231,13 +237,13 @@ impl ChangeLog {
     }
 
     /// Notes keys that changed together. The first ones are noted in one go.
-    fn note_all(&mut self, keys: &[KeyPath], sequence: Sequence) {
+    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence) {
         match self.at.is_empty() {
             true => {
-                self.at = keys.iter().map(|key| (key.clone(), sequence)).collect();
+                self.at = changes.iter().map(|(key, _)| (key.clone(), sequence)).collect();
                 self.order = self.at.iter().map(|(key, at)| (*at, key.clone())).collect();
             }
-            false => keys.iter().for_each(|key| self.note(key, sequence)),
+            false => changes.iter().for_each(|(key, _)| self.note(key, sequence)),
         }
     }
 
@@ -301,11 +307,10 @@ fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usiz
     (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
 }
 
-/// Notes the keys in which a map's new state differs, and the state as a base. The head is the one in `write`.
+/// Notes the keys in which a map's new state differs, and the state as a base. Head and changes are those in `write`.
 pub(super) fn remember_map(
     bases: &mut VecDeque<MapBase>,
     log: &mut ChangeLog,
-    keys: &[KeyPath],
     map: &MapContent,
     write: &mut LayerWrite,
 ) {
@@ -313,8 +318,7 @@ pub(super) fn remember_map(
     // What changed within a fork is noted at its one sequence: such a base would lack it.
     bases.retain(|base| base.sequence < sequence);
     bases.push_back(MapBase::of(&write.signed));
-    log.note_all(keys, sequence);
-    write.entries = map.entries_at(keys);
+    log.note_all(&write.entries, sequence);
     write.forgotten_keys = trim_bases(bases, log, map);
     write.bases = bases.iter().copied().collect();
 }

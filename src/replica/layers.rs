@@ -62,12 +62,12 @@ impl HeldDocument {
             (Content::Map(map), History::Map { changed: log, bases }) => {
                 let held = self.document.layer(&author).and_then(map_of);
                 let differing = || {
-                    let mut keys = map.keys_changed_since(held.unwrap_or(&MapContent::default()));
-                    sort_by_key_path(&mut keys, |key| key);
-                    keys
+                    let mut changes = map.changes_since(held.unwrap_or(&MapContent::default()));
+                    sort_by_key_path(&mut changes, |(key, _)| key);
+                    changes
                 };
-                let keys = changed.unwrap_or_else(differing);
-                remember_map(bases, log, &keys, map, &mut write);
+                write.entries = changed.map_or_else(differing, |keys| map.entries_at(&keys));
+                remember_map(bases, log, map, &mut write);
             }
             (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
                 unreachable!("a history of another kind was just replaced")

@@ -57,6 +57,9 @@ pub struct Store {
 
 type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
 
+/// Entries of a commit that goes into the log: more go to the database at once, whose neighbours share pages then.
+const ENTRIES_LOGGED_MAX: usize = 4_096;
+
 /// The commits that the log has and the database does not.
 struct LoggedCommits {
     wal: WriteAheadLog,
@@ -389,6 +392,12 @@ impl Store {
     /// of what is too large for it.
     fn log_commit(&self, writes: &[StoreWrite]) -> Result<Option<CommitMark>, StoreError> {
         let Some(mut logged) = self.logged() else { return Ok(None) };
+        let entries = |write: &StoreWrite| {
+            if let StoreWrite::PutLayer(layer) = write { layer.entries.len() } else { 0 }
+        };
+        if writes.iter().map(entries).sum::<usize>() > ENTRIES_LOGGED_MAX {
+            return Ok(None);
+        }
         let (changes, before) = (changes::encode(writes)?, logged.last);
         let mut fits = logged.wal.append(before, &changes).map_err(StoreError::of_io)?;
         if !fits && !logged.writes.is_empty() {

@@ -112,9 +112,10 @@ pub(super) fn apply(transaction: &WriteTransaction, writes: &[StoreWrite]) -> Re
     let mut put_later = BTreeSet::new();
     let mut lasts = Vec::with_capacity(writes.len());
     for write in writes.iter().rev() {
-        lasts.push(match write {
-            StoreWrite::PutLayer(layer) => put_later.insert(layer.layer()),
-            _ => true,
+        lasts.push(if let StoreWrite::PutLayer(layer) = write {
+            put_later.insert(layer.layer())
+        } else {
+            true
         });
     }
     lasts.reverse();

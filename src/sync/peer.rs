@@ -51,7 +51,7 @@ impl PeerSync {
         self.assumed = None;
     }
 
-    /// Its first answer says in which buckets it differs from what was assumed: in the others it does not.
+    /// Its first answer names the buckets that differ from what was assumed: in the others it holds just that.
     pub(super) fn note_answered(&mut self, buckets: u16, states: &[(LayerHash, State)]) {
         let Some(mut assumed) = self.assumed.take() else { return };
         if buckets == 0 {

@@ -284,7 +284,7 @@ fn refusals_beyond_the_limit_are_said_and_not_remembered() {
     assert_eq!(engine.refusing.len(), 1);
 }
 
-/// Two that meet again and are in step name nothing. Where they differ they name the buckets that do, whoever has something new, and
+/// Two that meet again and are in step name nothing. Where they differ they name the buckets that do, whichever has something new, and
 /// come into step; also where a bucket has too many layers for one message, and where messages are lost.
 #[test]
 fn two_that_meet_again_name_only_what_differs() {
