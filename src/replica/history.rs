@@ -93,18 +93,21 @@ impl History {
             History::Map { changed, bases } => {
                 let known = bases.iter().find(|known| state_of(known) == base)?;
                 let map = map?;
-                let later: Vec<&KeyPath> =
-                    changed.since(known.sequence).take(COMPACT_CHANGES_MAX + 1).collect();
-                // More than a delta may have: the layer goes whole or in parts.
-                if later.len() > COMPACT_CHANGES_MAX {
-                    return None;
-                }
+                let later = changed.since(known.sequence);
                 Some(KnownBase::Map {
-                    changes: later.into_iter().map(|key| (key.clone(), map.get(key).cloned())).collect(),
+                    changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
                     time: known.time,
                     audience_sequence: known.audience_sequence,
                 })
             }
+        }
+    }
+
+    /// Whether so many keys have changed since a sequence as a delta may have.
+    pub(super) fn fits_delta(&self, since: Sequence) -> bool {
+        match self {
+            History::Map { changed, .. } => changed.since(since).nth(COMPACT_CHANGES_MAX).is_none(),
+            History::Snapshot { .. } => true,
         }
     }
 

@@ -388,6 +388,11 @@ impl Layers {
         self.history(id)?.known_base(base, self.layer(id).and_then(map_of))
     }
 
+    /// Whether a layer has changed since a state by as little as a delta may have.
+    pub fn fits_delta(&self, id: &LayerId, base: State) -> bool {
+        self.history(id).is_some_and(|history| history.fits_delta(base.sequence))
+    }
+
     /// Whether a map layer was held here in this state, as far back as memory goes.
     pub fn held_once(&self, id: &LayerId, state: State) -> bool {
         self.history(id).is_some_and(|history| history.held_once(state))

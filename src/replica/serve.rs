@@ -57,7 +57,8 @@ impl Replica {
     /// The message that brings a peer to a layer's present state: a delta where it holds a base that is held here as
     /// well, else the whole layer. `None` if the peer may not have it.
     pub fn supply(&self, peer: &PeerId, id: &LayerId, held: Option<State>) -> Option<Message> {
-        let delta = held.and_then(|base| self.delta_for(id, base));
+        let base = held.filter(|base| self.layers.fits_delta(id, *base));
+        let delta = base.and_then(|base| self.delta_for(id, base));
         let layer = self.layer(id)?;
         if !self.federation.may_receive(peer, id, layer.head().audience_sequence) {
             return None;

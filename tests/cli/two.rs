@@ -193,15 +193,17 @@ fn a_folder_put_back_from_a_backup_gets_back_what_its_friend_has() {
     attic.ok(&["create", "plan"]);
     eventually("in step", || boat.hash("plan") == attic.hash("plan"));
     assert_eq!(attic_up.terminate(), Some(0));
-    let store = attic.folder.join(tombolo::folder::STORE_FILE);
-    let backup = std::fs::read(&store).unwrap();
+    let files = ["store.redb", "store.wal"].map(|name| attic.folder.join(name));
+    let backup = files.each_ref().map(|file| std::fs::read(file).unwrap());
     let attic_up = attic.up();
     for n in ["0", "1", "2"] {
         attic.ok(&["set", "plan", &format!("lost/{n}"), n]);
     }
     eventually("the boat has them", || boat.run(&["get", "plan", "lost/2"]).status.success());
     assert_eq!(attic_up.terminate(), Some(0));
-    std::fs::write(&store, backup).unwrap();
+    for (file, bytes) in files.iter().zip(backup) {
+        std::fs::write(file, bytes).unwrap();
+    }
     for n in ["0", "1", "2", "3", "4"] {
         attic.ok(&["set", "plan", &format!("since/{n}"), n]);
     }
