@@ -196,11 +196,9 @@ impl RadioSlot {
         let mut state = lock(&self.state);
         let (link, name) = (self.link, self.settings.name());
         match event {
-            RadioEvent::Opened => {
-                if !state.port_was_open {
-                    state.status.down = Some(NO_ANSWER_YET.to_owned());
-                }
-            }
+            // The last failure was of the radio, not of the port: its reason stays.
+            RadioEvent::Opened if state.port_was_open => {}
+            RadioEvent::Opened => state.status.down = Some(NO_ANSWER_YET.to_owned()),
             RadioEvent::Up { frame_bytes_max, info } => {
                 state.info = info;
                 let spec = spec::spec(&self.settings, frame_bytes_max, &state.info);
