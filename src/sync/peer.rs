@@ -37,12 +37,12 @@ pub(super) struct PeerSync {
 
 impl PeerSync {
     /// The hashes of what it is to compare with what it has: what it is believed to have, or what both have if they are in step, as
-    /// two that meet again mostly are.
+    /// two that meet again mostly are. Until it answers, each question is about the same.
     pub(super) fn hashes_to_compare(&mut self) -> [u32; FRONTIER_BUCKETS] {
         if self.met {
             return self.theirs.bucket_hashes();
         }
-        self.assumed.insert(self.ours.clone()).bucket_hashes()
+        self.assumed.get_or_insert_with(|| self.ours.clone()).bucket_hashes()
     }
 
     /// Its first heartbeat shows that it has what this node has.
