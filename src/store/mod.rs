@@ -237,14 +237,11 @@ impl Store {
     /// An error where a file is there already, or the disk takes no new one.
     pub fn create(path: &Path, owner: PeerId, origin: StoreOrigin) -> Result<(), StoreError> {
         // The log and the count of a store that stood here before are none of this one's.
-        match std::fs::symlink_metadata(path).is_ok() {
-            true => {}
-            false => match std::fs::remove_file(wal::path_beside(path)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::of_io(error));
-                }
-                Ok(()) | Err(_) => {}
-            },
+        if std::fs::symlink_metadata(path).is_err()
+            && let Err(error) = std::fs::remove_file(wal::path_beside(path))
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(StoreError::of_io(error));
         }
         file::create(path, &Founding { owner: Some(owner), origin })?;
         CommitWitness::beside(path).write(0);

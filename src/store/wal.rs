@@ -141,15 +141,12 @@ pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
     let mut last = last;
     let mut commits = Vec::new();
     for record in later {
+        // One that does not follow is of another past, which may have had the same numbers.
         let this = last.next(record.changes);
-        if record.number <= last.number {
-            continue;
+        if record.number == this.number && record.before == last.check {
+            commits.push(record.changes);
+            last = this;
         }
-        if record.number != this.number || record.before != last.check {
-            break;
-        }
-        commits.push(record.changes);
-        last = this;
     }
     commits
 }
@@ -247,6 +244,20 @@ mod tests {
                 false => log = WriteAheadLog::open(&store).unwrap(),
             }
         }
+    }
+
+    /// The records of a past that the database has lost stand in one half, with the numbers that the present one uses again.
+    #[test]
+    fn another_past_does_not_hide_the_present_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = folder.path().join("store.redb");
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        written(&mut log, CommitMark { number: 44, check: [1; 8] }, 5, 30);
+        let mut log = WriteAheadLog::open(&store).unwrap();
+        let begun = CommitMark { number: 40, check: [2; 8] };
+        written(&mut log, begun, 9, 20);
+        let bytes = WriteAheadLog::read(&store).unwrap();
+        assert_eq!(commits_after(begun, &bytes).len(), 9);
     }
 
     #[test]

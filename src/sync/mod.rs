@@ -455,9 +455,7 @@ impl Engine {
 
     fn received_heartbeat(&mut self, now: Mono, peer: PeerId, fingerprint: u64) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        if !sync.met && sync.ours.fingerprint() == fingerprint {
-            sync.note_equal();
-        }
+        sync.note_fingerprint(fingerprint);
         sync.confirmed = sync.theirs.fingerprint() == fingerprint;
         sync.met |= sync.confirmed;
         if sync.confirmed {

@@ -45,10 +45,18 @@ impl PeerSync {
         self.assumed.get_or_insert_with(|| self.ours.clone()).bucket_hashes()
     }
 
-    /// Its first heartbeat shows that it has what this node has.
-    pub(super) fn note_equal(&mut self) {
-        self.theirs = self.ours.clone();
-        self.assumed = None;
+    /// Takes the fingerprint of its heartbeat: before it has reported, that may show that it has what this node has, or had when it was
+    /// asked.
+    pub(super) fn note_fingerprint(&mut self, fingerprint: u64) {
+        if self.met {
+            return;
+        }
+        let both_have = [Some(&self.ours), self.assumed.as_ref()];
+        let equal = both_have.into_iter().flatten().find(|held| held.fingerprint() == fingerprint);
+        if let Some(theirs) = equal.cloned() {
+            self.theirs = theirs;
+            self.assumed = None;
+        }
     }
 
     /// Its first answer names the buckets that differ from what was assumed: in the others it holds just that.

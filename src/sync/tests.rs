@@ -326,3 +326,24 @@ fn two_that_meet_again_name_only_what_differs() {
         }
     }
 }
+
+/// What is written between the first question and its answer changes nothing of what the answer is about.
+#[test]
+fn a_write_between_question_and_answer_leaves_the_answer_right() {
+    let state = |sequence: u64| State { sequence: Sequence::new(sequence).unwrap(), root_prefix: [1; 4] };
+    let mut both = Frontier::default();
+    both.set(layer(1), Some(state(1)));
+    let mut engine = Engine::new(both.clone(), HEARTBEAT, Random::new(&[1; 32]));
+    let now = Mono::from_ms(1);
+    engine.handle_input(now, Input::PeerUp { peer: peer(1), ours: both.clone() });
+    let heartbeat = |fingerprint| {
+        let message = Message::Heartbeat { fingerprint, next_by_s: 1, clock: None, heard_s_ago: None };
+        Input::Received { peer: peer(1), message }
+    };
+    engine.handle_input(now, heartbeat(7));
+    assert!(engine.frontier_of(&peer(1)).is_none());
+    let readers = BTreeSet::from([peer(1)]);
+    engine.handle_input(now, Input::Stored { layer: layer(2), state: state(1), readers, from: None });
+    engine.handle_input(now, heartbeat(both.fingerprint()));
+    assert_eq!(engine.frontier_of(&peer(1)), Some(&both));
+}
