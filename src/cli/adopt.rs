@@ -22,7 +22,7 @@ pub(super) fn run(context: &CliContext, dir: &Path) -> CliResult {
     context.node.check_there()?;
     let reply = context.node.ask(Admin::Adopt(read(dir)?))?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let mut taken = 0;
     for (list, noun) in LISTS {

@@ -29,6 +29,8 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
         "already_peer" => {
             "`tombolo peers` shows it, `tombolo dial PEER ADDR` gives it another address".to_owned()
         }
+        // Only its owner makes a document, and its name has no slash.
+        "unknown_document" if doc.contains('/') => "`tombolo ls` lists those that are there".to_owned(),
         "unknown_document" => format!("`tombolo create {doc}` makes one, `tombolo ls` lists them"),
         "document_exists" => format!("`tombolo get {doc}` shows it"),
         "unknown_key" => format!("`tombolo get {doc}` shows what it has"),
@@ -50,6 +52,14 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
 mod tests {
     use super::*;
     use crate::io::{Alarm, CommandError, StopReason};
+
+    /// What the advice names can be done: no document is created by another's name.
+    #[test]
+    fn a_document_of_a_peer_is_not_to_be_created() {
+        let advice = |doc: &str| refusal_for("unknown_document", "no".to_owned(), doc);
+        assert_eq!(advice("plan"), "no: `tombolo create plan` makes one, `tombolo ls` lists them");
+        assert_eq!(advice("hut/plan"), "no: `tombolo ls` lists those that are there");
+    }
 
     /// What people read is one sentence of the node's facts and the command that helps.
     #[test]

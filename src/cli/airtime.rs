@@ -9,7 +9,7 @@ use crate::node::Query;
 pub(super) fn run(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Airtime)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let radios = print::items(&reply.json);
     if radios.is_empty() {

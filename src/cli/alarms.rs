@@ -27,7 +27,7 @@ pub(super) fn run(context: &CliContext, act: Option<AlarmsAct>) -> CliResult {
         Some(AlarmsAct::Ack { id }) => context.node.ask(Admin::AcknowledgeAlarm { id })?,
     };
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let rows = print::items(&reply.json);
     if rows.is_empty() {

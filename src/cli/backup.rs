@@ -67,7 +67,7 @@ fn report(json: bool, file: &Path, done: &str, contents: &BackupContents) -> Cli
         if let Some(object) = json.as_object_mut() {
             object.insert("file".to_owned(), serde_json::json!(file));
         }
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     print::line(&format!("{} {done}", file.display()))?;
     print::line(&format!("  node    {}, {}", print::clean(&contents.name), contents.did))?;

@@ -61,7 +61,7 @@ fn write(context: &CliContext, file: &Path, peers: Vec<String>) -> CliResult {
     let rows = reply.json.get("peers").map(print::items).unwrap_or_default();
     if context.json {
         let json = serde_json::json!({ "file": file, "bytes": reply.json.get("bytes"), "peers": rows });
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     for row in rows {
         let layers = print::count(print::number(row, "layers"), "layer");
@@ -95,7 +95,7 @@ fn read(context: &CliContext, file: &Path, receipt: Option<&PathBuf>) -> CliResu
             "from": reply.json.get("from"), "did": reply.json.get("did"), "brought": reply.json.get("brought"),
             "changed": changed, "receipt": receipt, "receipt_layers": answer_layers,
         });
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     let names = docs::names(&context.node)?;
     let from = print::clean(print::text(&reply.json, "from"));

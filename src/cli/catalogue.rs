@@ -32,7 +32,7 @@ pub(super) fn run(context: &CliContext) -> CliResult {
             .collect();
         let file = super::ask::show(&path);
         let shown = json!({"file": file, "on": why_off.is_none(), "why_off": why_off, "apps": apps});
-        return Ok(print::line(&shown.to_string())?);
+        return Ok(print::exact(&shown.to_string())?);
     }
     if !catalogue.apps().is_empty() {
         let mut table = print::Table::new(&["APP", "VERSIONS", "MARKETPLACE"]);

@@ -51,7 +51,7 @@ fn check(context: &CliContext) -> CliResult {
     let path = folder.join(CONFIG_FILE);
     if context.json {
         let json = serde_json::json!({ "ok": true, "file": path, "name": config.name });
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     print::line(&format!("{} reads well; {catalogue}", path.display()))?;
     if context.node.is_running() {
@@ -80,7 +80,7 @@ fn show(context: &CliContext, only_changed: bool) -> CliResult {
                 (key.clone(), row)
             })
             .collect();
-        return Ok(print::line(&Json::Object(rows).to_string())?);
+        return Ok(print::exact(&Json::Object(rows).to_string())?);
     }
     for (key, value) in &all {
         let mark = if is_changed(key) { '*' } else { ' ' };

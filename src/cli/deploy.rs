@@ -70,7 +70,7 @@ pub(super) fn deploy(context: &CliContext, order: Order, wait: bool) -> CliResul
     let reply = context.node.ask(Admin::from(order))?;
     let reply = if wait { awaited(context, &reply)? } else { reply };
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     print::line(&headline(&reply.json))?;
     match print::text(&reply.json, "status") {
@@ -90,7 +90,7 @@ pub(super) fn status(context: &CliContext, id: Option<String>) -> CliResult {
     let is_one = id.is_some();
     let reply = context.node.ask(Query::Deploys { id })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     if is_one {
         return one(&reply.json);

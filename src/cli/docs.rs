@@ -22,7 +22,7 @@ pub(super) fn create(context: &CliContext, name: String, snapshot: bool) -> CliR
     let kind = if snapshot { Kind::Snapshot } else { Kind::Map };
     let reply = context.node.ask(Write::Create { name, kind })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     Ok(print::line(&format!("created {}", print::clean(print::text(&reply.json, "name"))))?)
 }
@@ -39,7 +39,7 @@ pub(super) fn del(context: &CliContext, doc: String, key: KeyPath) -> CliResult 
 pub(super) fn delete(context: &CliContext, doc: String, undo: bool) -> CliResult {
     let reply = context.node.ask(Write::Delete { doc: doc.clone(), undo })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let doc = print::clean(&doc);
     let line = match print::text(&reply.json, "deleted") {
@@ -85,16 +85,16 @@ pub(super) fn get(context: &CliContext, doc: String, key: Option<KeyPath>) -> Cl
         key => Query::Get { doc, key },
     })?;
     match &reply.json {
-        _ if context.json => Ok(print::line(&reply.text)?),
-        Json::String(text) => Ok(print::line(&print::as_shown(text))?),
-        _ => Ok(print::line(&print::as_shown(&print::indented(&reply.text)))?),
+        _ if context.json => Ok(print::exact(&reply.text)?),
+        Json::String(text) => Ok(print::exact(&print::as_shown(text))?),
+        _ => Ok(print::exact(&print::as_shown(&print::indented(&reply.text)))?),
     }
 }
 
 pub(super) fn list(context: &CliContext, all: bool) -> CliResult {
     let reply = context.node.ask(Query::List)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let is_shown = |row: &&Json| {
         let name = DocumentName::new(print::text(row, "name"));
@@ -122,7 +122,7 @@ pub(super) fn list(context: &CliContext, all: bool) -> CliResult {
 pub(super) fn conflicts(context: &CliContext, doc: Option<String>) -> CliResult {
     let reply = context.node.ask(Query::Conflicts { doc })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let conflicts = print::items(&reply.json);
     if conflicts.is_empty() {
@@ -199,7 +199,7 @@ pub(super) fn called(names: &BTreeMap<String, String>, did: &str) -> String {
 
 fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let name = print::clean(print::text(&reply.json, "name"));
     let line = match print::number(&reply.json, "changed") {

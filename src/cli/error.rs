@@ -105,6 +105,7 @@ impl From<StartError> for CliError {
             StartError::BadName { .. } => "bad_name",
             StartError::Initialised { .. } => "already_initialised",
             StartError::KeyLost { .. } => "no_key",
+            StartError::Closed { .. } => "closed_folder",
         };
         Self::new(code, with_advice(&error))
     }
@@ -152,6 +153,11 @@ fn with_advice(error: &StartError) -> String {
         StartError::Tor(_) => format!(
             "{error}. `listen` in the [tor] section of tombolo.toml sets another place; `tombolo up --no-tor` goes without Tor"
         ),
+        StartError::Closed { .. } => {
+            format!(
+                "{error}: run it as the user of the node, `sudo -u USER tombolo …`, or let a group use it, `group` in section [socket] of its tombolo.toml"
+            )
+        }
         StartError::KeyLost { .. } => {
             format!("{error}: put the key file back, or choose an empty folder with --data-dir")
         }

@@ -38,7 +38,7 @@ pub(super) fn export(context: &CliContext, doc: String, file: &Path) -> CliResul
         field(&rfc3339(crate::system_clock::now().wall)),
     );
     if file == Path::new("-") {
-        return Ok(print::line(text.trim_end())?);
+        return Ok(print::exact(text.trim_end())?);
     }
     write_new(file, &text)?;
     if context.json {
@@ -88,7 +88,7 @@ pub(super) fn import(context: &CliContext, file: &Path, name: Option<String>, re
     }
     let reply = context.node.ask(Write::Put { doc: name, value: exported.content, whole: false })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let keys = print::count(print::number(&reply.json, "changed"), "key");
     let done = if is_new { "made" } else { "changed" };

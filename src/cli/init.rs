@@ -12,7 +12,7 @@ pub(super) fn init(context: &CliContext, name: Option<String>) -> CliResult {
     folder::create(&context.node.folder, name)?;
     let reply = context.node.ask(Query::Id)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let folder = show(&context.node.folder);
     print::line(&format!("{name} lives in {folder}"))?;
@@ -41,7 +41,7 @@ pub(super) fn recover(context: &CliContext) -> CliResult {
     let aside = folder::recover(&context.node.folder)?;
     let aside = aside.map(|path| path.display().to_string());
     if context.json {
-        return Ok(print::line(&serde_json::json!({ "put_aside": aside }).to_string())?);
+        return Ok(print::exact(&serde_json::json!({ "put_aside": aside }).to_string())?);
     }
     match aside {
         Some(path) => print::line(&format!("the old store stands in {path}: delete it when all is back"))?,
@@ -57,7 +57,7 @@ pub(super) fn recover(context: &CliContext) -> CliResult {
 pub(super) fn id(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Id)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     for field in ["name", "did", "pubkey", "onion"] {
         print::line(&format!("{field:<8}{}", print::clean(print::text(&reply.json, field))))?;

@@ -23,7 +23,7 @@ pub(super) fn run(
     let expires_in = Millis::from_ms(u64::try_from(expires.0.as_millis()).unwrap_or(u64::MAX));
     let reply = context.node.ask(Admin::Invite { level, expires_in, addresses })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let until = print::text(&reply.json, "expires");
     let notes = || {
@@ -46,9 +46,9 @@ pub(super) fn run(
             .map_err(|e| CliError::new("qr", format!("{e}: `tombolo invite` prints it as text")))?;
         // The picture needs every line but one of a small terminal: what stands below it would push its top out.
         notes();
-        print::line(&if print::in_colour() { qr::coloured(&drawn) } else { drawn })?;
+        print::exact(&if print::in_colour() { qr::coloured(&drawn) } else { drawn })?;
     } else {
-        print::line(print::text(&reply.json, "code"))?;
+        print::exact(print::text(&reply.json, "code"))?;
         notes();
     }
     Ok(())
@@ -58,7 +58,7 @@ pub(super) fn run(
 pub(super) fn list(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Invites)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let invites = print::items(&reply.json);
     if invites.is_empty() {
@@ -83,7 +83,7 @@ pub(super) fn list(context: &CliContext) -> CliResult {
 pub(super) fn withdraw(context: &CliContext, id: String) -> CliResult {
     let reply = context.node.ask(Admin::WithdrawInvite { id })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     Ok(print::line(&format!("the code of {} works no more", print::text(&reply.json, "id")))?)
 }

@@ -57,7 +57,7 @@ pub(super) fn run(
         }
     })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let name = match print::text(&reply.json, "name") {
         "" => print::short_did(print::text(&reply.json, "did")),

@@ -18,11 +18,11 @@ pub(super) fn run(context: &CliContext) -> CliResult {
     if !context.node.is_running() {
         context.node.check_there()?;
         print::hint("no links: the node does not run. Start `tombolo up`");
-        return if context.json { Ok(print::line("[]")?) } else { Ok(()) };
+        return if context.json { Ok(print::exact("[]")?) } else { Ok(()) };
     }
     let reply = context.node.ask(Query::Links)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let rows = print::items(&reply.json);
     if rows.is_empty() {

@@ -13,11 +13,11 @@ pub(super) fn run(context: &CliContext, last: usize) -> CliResult {
     if !context.node.is_running() {
         context.node.check_there()?;
         print::hint("no log: it is in the memory of a running node. Start `tombolo up`");
-        return if context.json { Ok(print::line("[]")?) } else { Ok(()) };
+        return if context.json { Ok(print::exact("[]")?) } else { Ok(()) };
     }
     let reply = context.node.ask(Query::Log)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let entries = print::items(&reply.json);
     if entries.is_empty() {

@@ -57,7 +57,7 @@ fn test(context: &CliContext) -> CliResult {
         .collect();
     let rows: Vec<_> = ends.iter().map(|(channel, end, answer)| row(*channel, end, answer)).collect();
     match context.json {
-        true => print::line(&serde_json::Value::from(rows).to_string())?,
+        true => print::exact(&serde_json::Value::from(rows).to_string())?,
         false => {
             for (channel, end, answer) in &ends {
                 print::line(&print::clean(&sentence(*channel, end, answer)))?;

@@ -13,7 +13,7 @@ use crate::system_clock::now;
 pub(super) fn list(context: &CliContext) -> CliResult {
     let reply = context.node.ask(Query::Peers)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let peers = print::items(&reply.json);
     if peers.is_empty() {
@@ -89,7 +89,7 @@ fn apps(apps: &Json) -> String {
 pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> CliResult {
     let reply = context.node.ask(Admin::Trust { peer, level })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let level = print::text(&reply.json, "trust_level");
     Ok(print::line(&format!("{} is {level} now", print::clean(&name(&reply.json))))?)
@@ -98,7 +98,7 @@ pub(super) fn trust(context: &CliContext, peer: String, level: TrustLevel) -> Cl
 pub(super) fn rename(context: &CliContext, peer: String, name: String) -> CliResult {
     let reply = context.node.ask(Admin::Rename { peer, name })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let did = print::short_did(print::text(&reply.json, "did"));
     Ok(print::line(&format!("{did} is called {} here now", print::clean(&self::name(&reply.json))))?)
@@ -107,7 +107,7 @@ pub(super) fn rename(context: &CliContext, peer: String, name: String) -> CliRes
 pub(super) fn dial(context: &CliContext, peer: String, addresses: Vec<Address>) -> CliResult {
     let reply = context.node.ask(Admin::Dial { peer, addresses })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     print::line(&format!("{} is dialled there now", print::clean(&name(&reply.json))))?;
     if !context.node.is_running() {
@@ -119,7 +119,7 @@ pub(super) fn dial(context: &CliContext, peer: String, addresses: Vec<Address>) 
 pub(super) fn remove(context: &CliContext, peer: String) -> CliResult {
     let reply = context.node.ask(Admin::Remove { peer })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let removed = print::clean(print::text(&reply.json, "removed"));
     let kept = print::count(print::number(&reply.json, "entries_kept"), "value");

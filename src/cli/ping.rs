@@ -13,7 +13,7 @@ pub(super) fn run(context: &CliContext, peer: String) -> CliResult {
     let links = reply.json.get("links").map(print::items).unwrap_or_default();
     let has_answered = links.iter().any(|link| link.get("round_trip_us").is_some());
     if context.json {
-        print::line(&reply.text)?;
+        print::exact(&reply.text)?;
     } else {
         let name = print::clean(print::text(&reply.json, "peer"));
         for link in links {
@@ -45,7 +45,7 @@ pub(super) fn health(context: &CliContext) -> CliResult {
     let reply = reply
         .unwrap_or_else(|| Err(CliError::new("needs_daemon", "no node runs here: `tombolo up` starts it")))?;
     if context.json {
-        return Ok(print::line(
+        return Ok(print::exact(
             &serde_json::json!({ "ok": true, "name": reply.json.get("name") }).to_string(),
         )?);
     }

@@ -12,7 +12,7 @@ pub(super) fn policy(
 ) -> CliResult {
     let reply = context.node.ask(Admin::Policy { doc, radio, confidential })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let document = print::clean(print::text(&reply.json, "document"));
     let by_radio = match print::text(&reply.json, "radio") {

@@ -4,15 +4,20 @@ use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
 
 pub(crate) use crate::words::{
-    age, clean, clean_lines, count, hears_us, items, moment, number, presence, seconds, short_did, size,
+    age, clean, clean_lines, count, cut, hears_us, items, moment, number, presence, seconds, short_did, size,
     span, step, text, transfer,
 };
 
 /// Characters of one cell; a longer one is cut, with an ellipsis.
 const CELL_CHARS_MAX: usize = 48;
 
-/// Writes a line to standard output.
+/// Writes a line for people to standard output, without what would change the screen around it: nearly every line has text of a peer.
 pub(crate) fn line(text: &str) -> io::Result<()> {
+    exact(&clean_lines(text))
+}
+
+/// Writes a line as it is: JSON, a value, a code for programs.
+pub(crate) fn exact(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.write_all(b"\n")?;
@@ -21,7 +26,7 @@ pub(crate) fn line(text: &str) -> io::Result<()> {
 
 /// Writes a line to standard error, for people only; a closed standard error is no failure.
 pub(crate) fn hint(text: &str) {
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", clean_lines(text));
 }
 
 /// Text unchanged where a program reads it; on a terminal without control characters.
@@ -52,7 +57,7 @@ impl Table {
 
     /// Adds a row of cells.
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        let cells = cells.into_iter().map(|cell| cut(&clean(&cell)));
+        let cells = cells.into_iter().map(|cell| cut(&clean(&cell), CELL_CHARS_MAX));
         self.rows.push(cells.collect());
     }
 
@@ -95,13 +100,6 @@ pub(crate) fn wrapped(text: &str, indent: usize, width: usize) -> Vec<String> {
         }
     }
     lines
-}
-
-fn cut(text: &str) -> String {
-    if text.chars().count() <= CELL_CHARS_MAX {
-        return text.to_owned();
-    }
-    text.chars().take(CELL_CHARS_MAX - 1).chain(['…']).collect()
 }
 
 /// JSON text with line breaks and indents; every number and text in it stays as it is written.

@@ -46,7 +46,7 @@ fn list(context: &CliContext) -> CliResult {
 
 fn shown(context: &CliContext, reply: &JsonReply) -> CliResult {
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let rows = print::items(&reply.json);
     if rows.is_empty() {

@@ -12,7 +12,7 @@ pub(super) fn run(context: &CliContext, order: RouteOrder) -> CliResult {
         false => context.node.ask(Admin::Route(order))?,
     };
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let mut table = print::Table::new(&["FOR", "NAME", "SETTING", "SET BY"]);
     for row in print::items(&reply.json) {

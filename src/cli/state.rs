@@ -23,7 +23,7 @@ pub(super) fn run(context: &CliContext, peer: Option<String>, via_rpc: bool) -> 
         error
     })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let state = &reply.json;
     let timestamp = print::text(state, "timestamp");

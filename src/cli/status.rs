@@ -1,15 +1,20 @@
-//! `status`: the verdict, the node, its peers and its alarms in one page.
+//! `status`: the verdict, the node with its airtime, its peers with the links to them, and what needs the operator, in one page.
 
 use serde_json::Value as Json;
 
 use super::error::CliResult;
-use super::{CliContext, advice, print};
+use super::{CliContext, print};
 use crate::node::Query;
 use crate::system_clock::now;
-use crate::words::verdict::{StatusVerdict, needs};
+use crate::words::verdict::{Need, StatusVerdict, needs};
+use crate::words::{airtime, routes};
 
 /// Characters of a line of the verdict.
 const WIDTH: usize = 100;
+/// Characters of a peer's name in the table.
+const NAME_CHARS: usize = 24;
+/// Which command has more of what.
+const DETAILS: &str = "details: tombolo links (why), airtime (by class), peers (apps), conflicts, log";
 /// Beside `listens on`.
 const NO_ADDRESS: &str = "no network address now; nodes on one machine meet with `loopback = true` in [lan]";
 
@@ -17,10 +22,11 @@ pub(super) fn run(context: &CliContext) -> CliResult {
     let running = context.node.is_running();
     let reply = context.node.ask(Query::Status)?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let status = &reply.json;
     let id = status.get("id").unwrap_or(&Json::Null);
+    let needs = needs(&if running { status.clone() } else { without_peers(status) });
     let state = if running { "running" } else { "not running: `tombolo up` starts it" };
     print::line(&format!(
         "{}  {}  {state}",
@@ -28,7 +34,7 @@ pub(super) fn run(context: &CliContext) -> CliResult {
         print::short_did(print::text(id, "did"))
     ))?;
     if running {
-        let verdict = StatusVerdict::of(status, &needs(status));
+        let verdict = StatusVerdict::of(status, &needs);
         for line in print::wrapped(&verdict.sentence, 2, WIDTH) {
             print::line(&line)?;
         }
@@ -40,7 +46,20 @@ pub(super) fn run(context: &CliContext) -> CliResult {
     for transfer in status.get("transfers").map(print::items).unwrap_or_default() {
         print::line(&format!("on air: {}", print::clean(&print::transfer(transfer))))?;
     }
-    problems(status)
+    problems(status, &needs)?;
+    if running {
+        print::hint(DETAILS);
+    }
+    Ok(())
+}
+
+/// The status without its peers: a node that does not run misses none of them.
+fn without_peers(status: &Json) -> Json {
+    let mut status = status.clone();
+    if let Some(fields) = status.as_object_mut() {
+        fields.remove("peers");
+    }
+    status
 }
 
 fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
@@ -55,13 +74,18 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
     let bytes = |field: &str| print::size(print::number(traffic, field));
     let messages = |field: &str| print::count(print::number(traffic, field), "message");
     let time = format!("{} (clock: {})", print::text(status, "time"), print::text(status, "time_source"));
-    let mut facts = vec![("time", time), ("documents", print::number(status, "documents").to_string())];
-    facts.extend(status.get("apps").map(|apps| ("apps", apps_words(apps))));
+    let mut facts = vec![("time", time), ("documents", documents_words(status))];
+    let apps = status.get("apps").filter(|apps| print::number(apps, "count") > 0);
+    facts.extend(apps.map(|apps| ("apps", apps_words(apps))));
     if running {
         let listening = if addresses.is_empty() { NO_ADDRESS.to_owned() } else { addresses.join(", ") };
         facts.push(("listens on", listening));
         facts.push(("sent", format!("{} in {}", bytes("bytes_sent"), messages("messages_sent"))));
         facts.push(("received", format!("{} in {}", bytes("bytes_received"), messages("messages_received"))));
+    }
+    for radio in status.get("radios").map(print::items).unwrap_or_default() {
+        facts
+            .push(("airtime", print::clean(&format!("{}: {}", print::text(radio, "radio"), airtime(radio)))));
     }
     if let Some(tor) = status.get("tor") {
         let words = match print::text(tor, "problem") {
@@ -71,6 +95,15 @@ fn facts(status: &Json, running: bool) -> Vec<(&'static str, String)> {
         facts.push(("tor", words));
     }
     facts
+}
+
+/// `2, and 6 that nodes write by themselves`.
+fn documents_words(status: &Json) -> String {
+    let (all, made) = (print::number(status, "documents"), print::number(status, "documents_made"));
+    match all.saturating_sub(made) {
+        0 => made.to_string(),
+        kept => format!("{made}, and {kept} that nodes write by themselves"),
+    }
 }
 
 /// `3 of 4 run; web unhealthy, db flapping`.
@@ -96,7 +129,7 @@ fn peers(status: &Json, running: bool) -> CliResult {
             peer.get("links").map(print::items).unwrap_or_default().iter().filter_map(Json::as_str).collect();
         let heard = print::text(peer, "heard_at");
         table.row([
-            print::text(peer, "name").to_owned(),
+            print::cut(print::text(peer, "name"), NAME_CHARS),
             print::text(peer, "trust_level").to_owned(),
             if running {
                 print::presence(peer.get("presence").unwrap_or(&Json::Null))
@@ -115,51 +148,36 @@ fn peers(status: &Json, running: bool) -> CliResult {
     }
     print::line(&table.lines())?;
     if running {
-        for line in peers.iter().flat_map(about) {
+        let routes = routes(peers).into_iter().flat_map(|line| print::wrapped(&line, 0, WIDTH));
+        for line in routes.chain(peers.iter().flat_map(about)) {
             print::line(&line)?;
         }
     }
     Ok(())
 }
 
-/// Why a peer is missed, what other nodes report of it, and the documents that are behind.
+/// What other nodes report of a peer that is missed, and the documents that are behind.
 fn about(peer: &Json) -> Vec<String> {
     let (name, presence) = (print::text(peer, "name"), peer.get("presence").unwrap_or(&Json::Null));
     let mut lines = Vec::new();
-    if matches!(print::text(presence, "state"), "overdue" | "link lost" | "gone") {
-        lines.push(format!("{name} is {}: {}", print::presence(presence), print::text(presence, "why")));
-        let verdict = verdict_of(presence);
-        lines.extend((!verdict.is_empty()).then(|| format!("{name}: {verdict}")));
-    } else if presence.get("friends").map_or(0, |friends| print::number(friends, "missing")) > 0 {
-        lines.push(format!("{name}: {}", verdict_of(presence)));
+    let verdict = presence.get("friends").map_or("", |friends| print::text(friends, "verdict"));
+    let is_missed = matches!(print::text(presence, "state"), "overdue" | "link lost" | "gone");
+    let missing = presence.get("friends").map_or(0, |friends| print::number(friends, "missing"));
+    if !verdict.is_empty() && (is_missed || missing > 0) {
+        lines.push(format!("{name}: {verdict}"));
     }
     let behind = peer.get("behind").map(print::items).unwrap_or_default();
     lines.extend(behind.iter().map(|document| format!("{name}: {}", print::text(document, "words"))));
     lines.iter().map(|line| print::clean(line)).collect()
 }
 
-/// What other peers report of a peer, or nothing.
-fn verdict_of(presence: &Json) -> &str {
-    presence.get("friends").map_or("", |friends| print::text(friends, "verdict"))
-}
-
-/// The alarms, which come last.
-fn problems(status: &Json) -> CliResult {
-    let texts = |field| status.get(field).map(print::items).unwrap_or_default().iter();
-    for ((alarm, code), peer) in texts("alarms").zip(texts("alarm_codes")).zip(texts("alarm_peers")) {
-        let [alarm, code, peer] = [alarm, code, peer].map(|text| text.as_str().unwrap_or_default());
-        let text = advice::alarm(code, alarm, peer);
-        print::line(&format!("! {}", print::clean(&text)))?;
-    }
-    for (author, count) in entries(status, "forks") {
-        let author = print::short_did(author);
-        print::line(&format!(
-            "! {author} signed two states with one sequence, {count} times: a copied key?"
-        ))?;
-    }
-    match print::number(status, "quarantined") {
-        0 => {}
-        n => print::line(&format!("! {} from the future wait for their time", print::count(n, "value")))?,
+/// What needs the operator, the worst first, each with what helps: as the page lists it. Then what was refused.
+fn problems(status: &Json, needs: &[Need]) -> CliResult {
+    for need in needs {
+        let words = format!("! {}. {}", need.what.trim_end_matches('.'), need.remedy);
+        for (n, line) in print::wrapped(&words, 2, WIDTH).iter().enumerate() {
+            print::line(if n == 0 { line.trim_start() } else { line })?;
+        }
     }
     let refused: Vec<_> = entries(status, "rejections").collect();
     if !refused.is_empty() {

@@ -182,7 +182,7 @@ fn manual(dir: &std::path::Path, json: bool) -> CliResult {
     let mut written = Vec::new();
     write_pages(&root, dir, &mut written).map_err(|(path, e)| failed(&path, e))?;
     if json {
-        return Ok(print::line(&serde_json::json!({ "pages": written }).to_string())?);
+        return Ok(print::exact(&serde_json::json!({ "pages": written }).to_string())?);
     }
     Ok(print::line(&format!("{} in {}", print::count(written.len() as u64, "page"), dir.display()))?)
 }
@@ -217,7 +217,7 @@ fn version(json: bool) -> CliResult {
         let json = serde_json::json!({
             "name": "tombolo", "version": version, "wire": wire, "store": store, "codec": codec, "target": target,
         });
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     print::line(&format!("tombolo {version} for {target}"))?;
     Ok(print::line(&format!("wire {wire}, store {store}, codec {codec}"))?)

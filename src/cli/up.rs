@@ -165,7 +165,7 @@ async fn announce(context: &CliContext, node: &Tombolo, radios: &[String], is_of
             "name": id.name, "did": id.did, "addresses": addresses, "socket": socket, "radios": radios,
             "calls": node.calls_address(), "page": page_address(node),
         });
-        return Ok(print::line(&json.to_string())?);
+        return Ok(print::exact(&json.to_string())?);
     }
     print::line(&format!("{} is up: {}", id.name, id.did))?;
     let listening = addresses.iter().map(|address| format!("udp {address}"));

@@ -9,6 +9,7 @@ use super::docs::{called, names};
 use super::error::{CliError, CliResult};
 use super::{CliContext, advice, print};
 use crate::api::routes::WatchRequest;
+use crate::layer::DocumentName;
 use crate::system_clock::now;
 
 /// Keys of one change that are listed; `--json` has all.
@@ -32,12 +33,17 @@ pub(super) fn run(context: &CliContext, request: &WatchRequest) -> CliResult {
             continue;
         }
         if context.json {
-            print::line(&line)?;
+            print::exact(&line)?;
             continue;
         }
         let event: Json = serde_json::from_str(&line).unwrap_or_default();
         if is_news_of_strangers(&event, &known) {
             known = names(&context.node).unwrap_or(known);
+        }
+        // What is there of the documents that people made, as `ls` lists them; of the others the changes.
+        let is_kept = |name: &str| DocumentName::new(name).is_ok_and(|name| name.is_owners_alone());
+        if print::text(&event, "event") == "snapshot" && is_kept(print::text(&event, "name")) {
+            continue;
         }
         print::line(&format!("{}  {}", clock(), print::clean(&sentence(&event, &known))))?;
     }

@@ -70,7 +70,7 @@ pub(super) fn run(context: &CliContext, act: WatchForAct) -> CliResult {
         }
     };
     match context.json {
-        true => Ok(print::line(&reply.text)?),
+        true => Ok(print::exact(&reply.text)?),
         false => lines(&reply.json, ""),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn run(context: &CliContext, about: Option<String>) -> CliResult {
     let is_listed = about.is_none();
     let reply = context.node.ask(Query::Why { about })?;
     if context.json {
-        return Ok(print::line(&reply.text)?);
+        return Ok(print::exact(&reply.text)?);
     }
     let views = print::items(&reply.json);
     if views.is_empty() {
@@ -49,7 +49,7 @@ pub(super) fn replay(context: &CliContext, file: &Path) -> CliResult {
     }
     let same = rows.iter().filter(|row| row.get("same") == Some(&Json::Bool(true))).count();
     if context.json {
-        print::line(&Json::from(rows).to_string())?;
+        print::exact(&Json::from(rows).to_string())?;
     } else {
         print::line(&format!(
             "{same} of {} decided the same again",

@@ -274,7 +274,8 @@ impl Config {
         toml::from_str(text).map_err(|error| {
             let start = error.span().map_or(0, |span| span.start);
             let line = text.bytes().take(start).filter(|b| *b == b'\n').count() + 1;
-            (line, error.message().trim_end_matches('.').replace('\n', " "))
+            let why = error.message().trim_end_matches('.').replace('\n', " ");
+            (line, section_twice(text, line).filter(|_| why.starts_with("duplicate")).unwrap_or(why))
         })
     }
 
@@ -289,6 +290,14 @@ impl Config {
         // A JSON string is a TOML basic string: TOML knows every escape that JSON writes.
         TEMPLATE.replacen("@name@", &serde_json::Value::from(name).to_string(), 1)
     }
+}
+
+/// Where a section that stands twice begins the first time: examples name it, and the file of `init` has it already.
+fn section_twice(text: &str, line: usize) -> Option<String> {
+    let section = text.lines().nth(line - 1)?.trim();
+    let first = 1 + text.lines().position(|other| other.trim() == section)?;
+    let is_twice = section.starts_with('[') && first < line;
+    is_twice.then(|| format!("the section {section} stands in line {first} already: its settings go there"))
 }
 
 fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
@@ -535,6 +544,7 @@ mod tests {
             ("name = \"a\"\n[state]\ncontainers = \"docker.sock\"\n", 3, "absolute"),
             ("name = \"a\"\n[state]\napps_command = [\"apps\"]\n", 3, "absolute"),
             ("name = \"a\"\nname = \"b\"\n", 2, "duplicate"),
+            ("name = \"a\"\n[web]\ntoken = \"\"\n [web]\nlisten = \"\"\n", 4, "[web] stands in line 2"),
             ("name = ", 1, ""),
             ("", 1, "name"),
         ];

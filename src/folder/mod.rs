@@ -133,6 +133,12 @@ pub enum StartError {
         /// The rule that it breaks.
         why: NodeNameError,
     },
+    /// This user may not enter the folder, so it is not known whether a node lives there.
+    #[error("this user may not enter {}", folder.display())]
+    Closed {
+        /// The path of the folder.
+        folder: PathBuf,
+    },
     /// A store without the identity that it belongs to.
     #[error("{} has a {STORE_FILE} but no {}", folder.display(), key::KEY_FILE)]
     KeyLost {
@@ -341,12 +347,18 @@ pub fn load_config(folder: &Path) -> Result<Config, StartError> {
 ///
 /// # Errors
 ///
-/// [`StartError::KeyLost`] if only its store is there; [`KeyFileError::Missing`] if there is none.
+/// [`StartError::Closed`] if this user cannot look into it; [`StartError::KeyLost`] if only its store is there;
+/// [`KeyFileError::Missing`] if there is none.
 pub fn check_there(folder: &Path) -> Result<(), StartError> {
-    if key::exists(folder) {
-        return Ok(());
-    }
+    let looked = std::fs::symlink_metadata(folder.join(key::KEY_FILE));
     let folder = folder.to_owned();
+    match looked {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(StartError::Closed { folder });
+        }
+        Err(_) => {}
+    }
     if holds_store(&folder) {
         return Err(StartError::KeyLost { folder });
     }

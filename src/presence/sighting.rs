@@ -22,7 +22,7 @@ use crate::time::{Millis, Wall};
 /// The time from which codes count: 2026-01-01T00:00:00Z.
 const EPOCH: Wall = Wall::from_ms(1_767_225_600_000);
 /// The unit of the time of a last hearing.
-const UNIT: Millis = Millis::from_secs(10 * 60);
+pub const UNIT: Millis = Millis::from_secs(10 * 60);
 /// Later times, which no clock shows, are taken for this one.
 const UNITS_MAX: u64 = u32::MAX as u64;
 /// The first code that stands for a time.

@@ -41,7 +41,7 @@ impl NodeReport<'_> {
     pub(super) fn ping(&self, peer: &str) -> Result<PingView, CommandError> {
         let id = self.replica.resolve_peer(peer)?;
         let did = did(&id);
-        let rows = self.links().into_iter().filter(|row| row.did == did && row.link != "none");
+        let rows = self.links().into_iter().filter(|row| row.did == did && row.link != view::NO_LINK);
         let rows = rows.map(|row| PingLinkView {
             link: row.link,
             asked: false,
@@ -58,7 +58,7 @@ impl NodeReport<'_> {
             let peer = self.replica.federation().peer(&link.peer)?;
             let today = self.core.metrics.today(link.peer, link.caps.medium);
             let why = match self.replica.federation().is_member(&peer.id) {
-                false => UNTRUSTED.to_owned(),
+                false => LinkUse::not(UNTRUSTED),
                 true => self.why_link(&self.present_choice(&link.peer), id),
             };
             let row = LinkView {
@@ -101,8 +101,8 @@ impl NodeReport<'_> {
     }
 
     /// A row of a peer, of which nothing is known yet.
-    fn row_of(&self, peer: &Peer, why: String) -> LinkView {
-        LinkView { peer: self.name_of(&peer.id), did: did(&peer.id), why, ..LinkView::default() }
+    fn row_of(&self, peer: &Peer, LinkUse { used, why }: LinkUse) -> LinkView {
+        LinkView { peer: self.name_of(&peer.id), did: did(&peer.id), used, why, ..LinkView::default() }
     }
 
     /// A radio itself: what it sends is for all.
@@ -120,6 +120,7 @@ impl NodeReport<'_> {
             bytes_heard: Some(radio.counts().today.bytes_received),
             airtime_today_s: Some(airtime_us as f64 / 1e6),
             transfers: self.transfers_on(radio),
+            used: radio.is_up() && radio.spec().ledger.rules.is_some(),
             why: why_radio(radio, now),
             ..LinkView::default()
         }
@@ -146,12 +147,12 @@ impl NodeReport<'_> {
         rows.collect()
     }
 
-    fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> String {
+    fn why_listener(&self, link: LinkId, radio: &RadioLink, peer: &Peer, there: bool) -> LinkUse {
         match () {
-            _ if !self.replica.federation().is_member(&peer.id) => UNTRUSTED.to_owned(),
-            _ if !radio.is_up() => "not used: the radio is down".to_owned(),
-            _ if radio.spec().ledger.rules.is_none() => "not used: this radio may not send".to_owned(),
-            _ if !there => "not used: three of its heartbeats missed".to_owned(),
+            _ if !self.replica.federation().is_member(&peer.id) => LinkUse::not(UNTRUSTED),
+            _ if !radio.is_up() => LinkUse::not("not used: the radio is down"),
+            _ if radio.spec().ledger.rules.is_none() => LinkUse::not("not used: this radio may not send"),
+            _ if !there => LinkUse::not("not used: three of its heartbeats missed"),
             _ => self.why_link(&self.present_choice(&peer.id), link),
         }
     }
@@ -164,14 +165,14 @@ impl NodeReport<'_> {
     }
 
     /// Why a link is used for a peer, or is not.
-    fn why_link(&self, decision: &Decision, link: LinkId) -> String {
-        match decision.verdict(link) {
-            Some(_) if decision.question.links.len() == 1 && decision.chosen() == Some(link) => {
-                ONLY.to_owned()
-            }
+    fn why_link(&self, decision: &Decision, link: LinkId) -> LinkUse {
+        let used = decision.chosen() == Some(link);
+        let why = match decision.verdict(link) {
+            Some(_) if decision.question.links.len() == 1 && used => ONLY.to_owned(),
             Some(verdict) => verdict_text(decision, &verdict),
             None => "listening: nothing to send yet".to_owned(),
-        }
+        };
+        LinkUse { used, why }
     }
 
     /// Peers that no link leads to and no radio has received.
@@ -189,19 +190,31 @@ impl NodeReport<'_> {
                 _ => "not met yet: no link to it, no heartbeat by radio",
             };
             LinkView {
-                link: "none".to_owned(),
+                link: view::NO_LINK.to_owned(),
                 state: "away",
                 last_heard: peer.heard_at.map(rfc3339),
                 step: Some(self.lag_of(peer)),
-                ..self.row_of(peer, why.to_owned())
+                ..self.row_of(peer, LinkUse::not(why))
             }
         });
         rows.collect()
     }
 }
 
+/// Whether a link is used, and why or why not.
+struct LinkUse {
+    used: bool,
+    why: String,
+}
+
+impl LinkUse {
+    fn not(why: &str) -> Self {
+        LinkUse { used: false, why: why.to_owned() }
+    }
+}
+
 /// What a radio may do, and what keeps it from doing so now.
-fn why_radio(radio: &RadioLink, now: Mono) -> String {
+pub(super) fn why_radio(radio: &RadioLink, now: Mono) -> String {
     let spec = radio.spec();
     if let Some(fault) = radio.fault().filter(|_| !radio.is_up()) {
         return fault.to_string();

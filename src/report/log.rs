@@ -8,6 +8,7 @@ use crate::identity::{did, parse_did};
 use crate::io::{Event, view};
 use crate::presence::PresenceChange;
 use crate::report::{NodeReport, presence, rejection};
+use crate::time::Wall;
 
 /// An entry without its times.
 struct LoggedView {
@@ -32,7 +33,7 @@ impl NodeReport<'_> {
                 message: rejection::sentence(*why),
             },
             Logged::Event(event) => self.logged_event(event),
-            Logged::Presence(change) => self.logged_presence(change),
+            Logged::Presence(change) => self.logged_presence(change, entry.last),
         };
         view::LogEntryView {
             id: entry.id,
@@ -94,8 +95,10 @@ impl NodeReport<'_> {
         }
     }
 
-    fn logged_presence(&self, change: &PresenceChange) -> LoggedView {
-        let view = self.presence_at(&change.now);
+    fn logged_presence(&self, change: &PresenceChange, at: Wall) -> LoggedView {
+        // As it was then: an age that goes on would belie the one beside it.
+        let drawn = self.core.now() - self.core.reference().since(at);
+        let view = self.presence_at(&change.now, drawn);
         let before = change.before.map(|before| format!("{}, was {}", view.state, before.word()));
         let words = before.unwrap_or_else(|| view.state.to_owned());
         LoggedView {

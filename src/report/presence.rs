@@ -7,13 +7,13 @@ use crate::core::reserved_document;
 use crate::identity::did;
 use crate::io::view;
 use crate::layer::{DocumentName, LayerId};
-use crate::presence::sighting::{FriendsVerdict, Sighting, name};
+use crate::presence::sighting::{self, FriendsVerdict, Sighting, name};
 use crate::presence::{
     HalfHour, HearsUs, HearsUsProof, PeerPresence, PresenceChange, PresenceReason, PresenceState,
     SilenceCause,
 };
 use crate::report::NodeReport;
-use crate::time::{Millis, Wall};
+use crate::time::{Millis, Mono, Wall};
 
 /// A state older than this shows nothing about who is heard now, unless its author is heard: a node in touch has sent its newest.
 const SIGHTING_AGE_MAX: Millis = Millis::from_secs(3 * 60 * 60);
@@ -33,7 +33,7 @@ impl NodeReport<'_> {
                 .presence
                 .half_hours(self.core.now(), peer)
                 .map(|strip| strip.into_iter().map(HalfHour::letter).collect()),
-            ..self.presence_at(&now)
+            ..self.presence_at(&now, self.core.now())
         })
     }
 
@@ -42,12 +42,12 @@ impl NodeReport<'_> {
         view::PresenceEventView {
             peer: did(&change.peer),
             before: change.before.map(PresenceState::word),
-            presence: self.presence_at(&change.now),
+            presence: self.presence_at(&change.now, self.core.now()),
         }
     }
 
-    /// A conclusion, without what else is known of the peer.
-    pub(super) fn presence_at(&self, it: &PeerPresence) -> view::PresenceView {
+    /// A conclusion as it was drawn at a moment, without what else is known of the peer.
+    pub(super) fn presence_at(&self, it: &PeerPresence, drawn: Mono) -> view::PresenceView {
         let at = it.state.instant().map(|at| self.core.clock.wall_of(at));
         let (until, since) = match it.state {
             PresenceState::Here => (None, None),
@@ -62,7 +62,7 @@ impl NodeReport<'_> {
             since,
             reason: reason_code(it.reason),
             cause: it.cause.map(cause_code),
-            why: self.silence_reason(it),
+            why: self.silence_reason(it, drawn),
             silent_s: it.silent_for.ms() / 1000,
             next_within_s: it.next_within.ms() / 1000,
             over: it.over.map(|over| self.heard_over_name(over.link, over.medium)),
@@ -77,7 +77,7 @@ impl NodeReport<'_> {
         radio.map_or_else(|| medium.to_string(), |(_, radio)| radio.spec().name.clone())
     }
 
-    fn silence_reason(&self, it: &PeerPresence) -> String {
+    fn silence_reason(&self, it: &PeerPresence, drawn: Mono) -> String {
         let over = it.over.map_or("by any link", |over| by(over.medium));
         let heard = format!("last heard {} ago {over}", span(it.silent_for));
         let reason = match it.reason {
@@ -88,7 +88,7 @@ impl NodeReport<'_> {
                 format!("{heard}, and was to be heard again within {}", span(within))
             }
             PresenceReason::ThreeMissed { within } => {
-                format!("{heard}: three times {}, within which it was to be heard, have passed", span(within))
+                format!("{heard}, and was to be heard within {}: three times that have passed", span(within))
             }
             PresenceReason::SilentFor { limit } => {
                 format!("{heard}, which is longer than {}", span(limit))
@@ -97,7 +97,7 @@ impl NodeReport<'_> {
         match it.cause {
             None => reason,
             Some(SilenceCause::SessionClosed { at }) => {
-                format!("{reason}; its session closed {} ago", span(self.core.now().since(at)))
+                format!("{reason}; its session closed {} ago", span(drawn.since(at)))
             }
             Some(SilenceCause::OwnRadioDown { since }) => format!(
                 "{reason}; this node's own radio is down since {}, and could not hear it",
@@ -207,8 +207,8 @@ impl NodeReport<'_> {
         let noun = if friends == 1 { "friend" } else { "friends" };
         let text = match (last_heard, heard_over) {
             (Some(at), _) => {
-                let silent = span(self.core.reference().since(at));
                 let verb = if missing == 1 { "has" } else { "have" };
+                let silent = at_most(self.core.reference().since(at));
                 format!("{missing} of {friends} {noun} {verb} not heard {peer} for {silent}")
             }
             (None, Some(medium)) => format!("{friends} of {friends} {noun} can hear {peer}, {}", by(medium)),
@@ -221,6 +221,14 @@ impl NodeReport<'_> {
             heard_over: heard_over.map(|medium| medium.to_string()),
             verdict: text,
         }
+    }
+}
+
+/// A silence that a state shows: it has the time of the last hearing in steps, so of a short one only the bound is known.
+fn at_most(silent: Millis) -> String {
+    match silent / sighting::UNIT {
+        0..6 => format!("up to {}", span(silent)),
+        _ => span(silent),
     }
 }
 

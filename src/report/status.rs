@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_transports::PeerId;
 
 use crate::clock::{TimeSource, rfc3339};
@@ -12,6 +13,7 @@ use crate::identity::did;
 use crate::io::{Alarm, App, AppHealth, AppStatus, CommandError, NodeState, StopReason, view};
 use crate::layer::DocumentId;
 use crate::merge::TombstoneWait;
+use crate::report::links::why_radio;
 use crate::report::{NodeReport, rejection};
 use crate::store::StoreError;
 
@@ -69,7 +71,7 @@ impl NodeReport<'_> {
         }
     }
 
-    fn peer_status(&self, peer: &Peer) -> view::PeerStatusView {
+    fn peer_status(&self, peer: &Peer, links: &[view::LinkView]) -> view::PeerStatusView {
         view::PeerStatusView {
             name: self.name_of(&peer.id),
             did: did(&peer.id),
@@ -78,6 +80,7 @@ impl NodeReport<'_> {
             step: self.lag_of(peer),
             heard_at: peer.heard_at.map(rfc3339),
             presence: self.presence_of(&peer.id),
+            route: route(&did(&peer.id), links),
             behind: self.behind(peer),
         }
     }
@@ -90,7 +93,7 @@ impl NodeReport<'_> {
             *forks.entry(did(&fork.lower.head.layer.author)).or_insert(0) += 1;
         }
         let rejections = self.core.metrics.rejections().map(|(why, count)| (why.label(), count));
-        let traffic = self.core.metrics.traffic();
+        let (traffic, links) = (self.core.metrics.traffic(), self.links());
         view::StatusView {
             id: self.id(),
             time: rfc3339(self.core.reference()),
@@ -101,8 +104,9 @@ impl NodeReport<'_> {
                 TimeSource::Logical => "logical",
             },
             documents: replica.visible().count(),
+            documents_made: replica.visible().filter(|id| !id.name.is_owners_alone()).count(),
             apps: self.newest_state(&self.core.me).map(|state| apps_view(&state.state)),
-            peers: replica.federation().peers().map(|peer| self.peer_status(peer)).collect(),
+            peers: replica.federation().peers().map(|peer| self.peer_status(peer, &links)).collect(),
             rejections: rejections.chain(self.radio_rejections()).collect(),
             rejection_words: self.rejection_words(),
             traffic: view::TrafficView {
@@ -121,6 +125,7 @@ impl NodeReport<'_> {
             tor: None,
             alarms: self.alarms(source),
             forks,
+            radios: self.radios_status(),
             transfers: self.transfers(),
             clocks: self.core.clock.peers_ahead_ms().map(|(peer, ms)| self.clock_view(&peer, ms)).collect(),
             tombstones_wait: replica
@@ -130,6 +135,25 @@ impl NodeReport<'_> {
             convergence: self.convergence(),
             quarantined: replica.layers().documents().map(|(_, document)| document.quarantined()).sum(),
         }
+    }
+
+    /// The airtime of each radio in short.
+    fn radios_status(&self) -> Vec<view::RadioStatusView> {
+        let now = self.core.now();
+        let radios = self.broadcast.radios().map(|(_, radio)| {
+            let mut ledger = radio.ledger();
+            let leaves = |class| radio.leaves_in(now, class).map(|wait| wait.ms() as f64 / 1e3);
+            view::RadioStatusView {
+                radio: radio.spec().name.clone(),
+                up: radio.is_up(),
+                used_last_hour_s: ledger.hour_us(now) as f64 / 1e6,
+                budget_hour_s: ledger.budget().map(|budget| budget.ms() as f64 / 1e3),
+                state_leaves_in_s: leaves(Priority::State),
+                document_leaves_in_s: leaves(Priority::Document),
+                why: why_radio(radio, now),
+            }
+        });
+        radios.collect()
     }
 
     fn convergence(&self) -> view::ConvergenceView {
@@ -205,6 +229,15 @@ impl NodeReport<'_> {
         alarms.extend(self.standing_alarms());
         alarms.iter().map(view::AlarmView::from).collect()
     }
+}
+
+/// The link to a peer: the one that is used, else the first that is not.
+fn route(did: &str, links: &[view::LinkView]) -> view::PeerRouteView {
+    let mut of_peer = links.iter().filter(|row| row.did == did);
+    let row = of_peer.clone().find(|row| row.used).or_else(|| of_peer.next());
+    let row = row.expect("each peer has a row in `links`, the last resort is that it is away");
+    let link = Some(&row.link).filter(|link| *link != view::NO_LINK).cloned();
+    view::PeerRouteView { link, used: row.used, why: row.why.clone() }
 }
 
 fn apps_view(state: &NodeState) -> view::AppsView {

@@ -12,6 +12,14 @@ pub(crate) fn clean_lines(text: &str) -> String {
     text.chars().map(|c| if matches!(c, '\n' | '\t') { c } else { visible(c) }).collect()
 }
 
+/// Text of at most so many characters; a longer one is cut, with an ellipsis.
+pub(crate) fn cut(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    text.chars().take(chars_max.saturating_sub(1)).chain(['…']).collect()
+}
+
 fn visible(c: char) -> char {
     if c.is_control() || is_invisible(c) { '\u{fffd}' } else { c }
 }

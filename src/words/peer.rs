@@ -2,9 +2,13 @@
 
 use serde_json::Value as Json;
 
-use super::figures::{age, clock_time, seconds, short_did, span};
+use super::figures::{age, clock_time, cut, seconds, short_did, span};
 use super::json::{number, text};
 use crate::time::Wall;
+
+/// Peers that are named in one line, and characters of a name there.
+const NAMES_MAX: usize = 8;
+const NAME_CHARS: usize = 24;
 
 /// How far a long message is on its way by radio.
 pub(crate) fn transfer(transfer: &Json) -> String {
@@ -75,6 +79,39 @@ pub(crate) fn step(step: &Json, now: Wall) -> String {
     }
 }
 
+/// The link to a peer, where one leads there, and why it is used or is not.
+pub(crate) fn route(peer: &Json) -> (&str, &str) {
+    let route = peer.get("route").unwrap_or(&Json::Null);
+    let why = text(route, "why");
+    (text(route, "link"), why.strip_prefix("used: ").unwrap_or(why))
+}
+
+/// The same for all peers, those alike in one line: `attic, boat over lan: the only link to this peer`. A peer that is missed is left
+/// out: why it is stands in its own sentence.
+pub(crate) fn routes(peers: &[Json]) -> Vec<String> {
+    let mut alike: Vec<((&str, &str), Vec<String>)> = Vec::new();
+    for peer in peers {
+        let route = route(peer);
+        let is_missed = peer.get("presence").is_some_and(|presence| !is_current(presence));
+        if route.1.is_empty() || (is_missed && route.0.is_empty()) {
+            continue;
+        }
+        match alike.iter_mut().find(|(of, _)| *of == route) {
+            Some((_, names)) => names.push(name(peer)),
+            None => alike.push((route, vec![name(peer)])),
+        }
+    }
+    let line = |((link, why), names): &((&str, &str), Vec<String>)| {
+        let shown =
+            names.iter().take(NAMES_MAX).map(|name| cut(name, NAME_CHARS)).collect::<Vec<_>>().join(", ");
+        let more = names.len().checked_sub(NAMES_MAX).filter(|more| *more > 0);
+        let more = more.map(|more| format!(" and {more} more")).unwrap_or_default();
+        let over = if link.is_empty() { String::new() } else { format!(" over {link}") };
+        format!("{shown}{more}{over}: {why}")
+    };
+    alike.iter().map(line).collect()
+}
+
 /// Whether what is known of a peer is still to be believed: it is heard, or silent as it may be. Past its "next by" every figure of
 /// it is old, and is shown as such everywhere.
 pub(crate) fn is_current(presence: &Json) -> bool {
@@ -123,6 +160,27 @@ mod tests {
         ] {
             assert_eq!(said(json), words, "{json}");
         }
+    }
+
+    /// Peers with one link and one reason stand in one line; the reason of one that is missed stands elsewhere.
+    #[test]
+    fn the_link_to_each_peer_is_named_with_its_reason() {
+        let peer = |name: &str, link: &str, why: &str, state: &str| serde_json::json!({ "name": name, "route": { "link": link, "why": why }, "presence": { "state": state } });
+        let (only, away) =
+            ("used: the only link to this peer", "no link to it now: it is off or out of reach");
+        let mut peers = vec![
+            peer("attic", "lan", only, "here"),
+            peer("boat", "mesh", "waits: this hour's airtime is spent", "overdue"),
+            peer("ferry", "lan", only, "quiet"),
+            peer("gone", "", away, "gone"),
+        ];
+        peers.extend((0..8).map(|n| peer(&format!("n{n}"), "lan", only, "here")));
+        let expected = [
+            "attic, ferry, n0, n1, n2, n3, n4, n5 and 2 more over lan: the only link to this peer",
+            "boat over mesh: waits: this hour's airtime is spent",
+        ];
+        assert_eq!(routes(&peers), expected);
+        assert!(routes(&[]).is_empty());
     }
 
     #[test]

@@ -126,6 +126,10 @@ fn weight(code: &str, peer: &str) -> (Gravity, String) {
             Gravity::Missing,
             format!("Decide with `tombolo remove {peer_word}` or `tombolo trust {peer_word} LEVEL`."),
         ),
+        "removed_by" => (
+            Gravity::Missing,
+            format!("Ask its operator for a new invite, or {}", remove(peer, "takes it off the list")),
+        ),
         _ => {
             let known = REMEDIES.iter().find(|(_, codes, _)| codes.contains(&code));
             let (gravity, _, remedy) = known.unwrap_or(&OTHERS);

@@ -24,6 +24,7 @@ mod rpc;
 mod rpc_deploy;
 mod running;
 mod service;
+mod socket_group;
 mod tools;
 mod tor;
 mod two;

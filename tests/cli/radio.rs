@@ -127,6 +127,12 @@ fn the_url_takes_all_settings() {
     }
     assert_eq!(place.json(&["links"])[0]["link"], tnc.url(""));
     assert_eq!(place.json(&["airtime"])[0]["budget_hour_s"], 360.0);
+    let (status, shown) = (place.json(&["status"]), place.ok(&["status"]));
+    assert_eq!(
+        (&status["radios"][0]["up"], &status["radios"][0]["budget_hour_s"]),
+        (&true.into(), &360.0.into())
+    );
+    assert!(shown.contains("of 6 min 0 s this hour, ") && shown.contains(" left"), "{shown}");
 }
 
 /// A second node on one machine: the port of the first is taken, and the advice in the error works.

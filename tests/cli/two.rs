@@ -45,6 +45,12 @@ fn two_nodes_meet_agree_and_come_into_step() {
         boat.run(&["state", "attic"]).status.success() && attic.run(&["state", "boat"]).status.success()
     });
     eventually("in step in status", || attic.ok(&["status"]).contains("in step"));
+    let status = attic.ok(&["status"]);
+    for part in ["boat over lan: the only link to this peer", "documents  1, and "] {
+        assert!(status.contains(part), "{part}: {status}");
+    }
+    let route = attic.json(&["status"])["peers"][0]["route"].clone();
+    assert_eq!((route["link"].as_str(), route["used"].as_bool()), (Some("lan"), Some(true)), "{route}");
     assert!(attic.ok(&["peers"]).contains("connected"));
     // An ordinary first meeting leaves nothing behind that reads like trouble.
     for place in [&attic, &boat] {

@@ -130,6 +130,11 @@ fn hostile_names_are_inert_and_the_token_opens_the_changes() {
     let app = json!([{ "id": HOSTILE, "status": "running", "version": "\u{202e}1\u{1b}[2J", "health": "unhealthy" }]);
     std::fs::write(&apps, app.to_string()).unwrap();
     boat.setting("apps_file = \"\"", &format!("apps_file = {}", json!(apps)));
+    let sensors = boat.folder.join("sensors.json");
+    let long = "x".repeat(60);
+    std::fs::write(&sensors, json!({ (&long): { "value": &long, "unit": &long[..12] } }).to_string())
+        .unwrap();
+    boat.setting("sensors_file = \"\"", &format!("sensors_file = {}", json!(sensors)));
     let (attic_up, _boat_up) = (attic.up(), boat.up());
     let ahead = [("LD_PRELOAD", FAKETIME), ("FAKETIME", "+4h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
     let _tower_up = tower.up_in(&ahead, &[]);
@@ -153,6 +158,16 @@ fn hostile_names_are_inert_and_the_token_opens_the_changes() {
     assert!(shown.contains(HOSTILE) && !shown.contains(['\u{202e}', '\u{1b}']), "{shown}");
     assert_eq!(browser.js("document.querySelectorAll('main img, main script').length"), json!(0));
     assert_ne!(browser.text("document.title"), "taken");
+    browser.eventually("the long sensor is shown", |browser| {
+        browser.js("!!document.querySelector('.sensor')") == json!(true)
+    });
+    browser.size(360, 740);
+    assert_eq!(
+        browser.js("document.documentElement.scrollWidth"),
+        json!(360),
+        "long words scroll nothing sideways"
+    );
+    browser.size(900, 900);
 
     browser.unlock(TOKEN);
     // Removes nothing without the mark of the page.

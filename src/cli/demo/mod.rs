@@ -76,7 +76,7 @@ pub(super) fn run(json: bool, tor_socks: Option<Endpoint>, tor_control: Option<E
     drop(folder);
     if json {
         let text = serde_json::to_string(&figures);
-        print::line(&text.map_err(|e| CliError::new("internal", e.to_string()))?)?;
+        print::exact(&text.map_err(|e| CliError::new("internal", e.to_string()))?)?;
     } else {
         print::line(&format!("\n{}", figures.lines()))?;
     }

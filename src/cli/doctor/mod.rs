@@ -79,7 +79,7 @@ pub(super) fn run(context: &CliContext) -> CliResult {
     let report = DoctorReport { warnings, needs_doing, checks };
     if context.json {
         let text = serde_json::to_string(&report).expect("texts and numbers have a JSON form");
-        print::line(&text)?;
+        print::exact(&text)?;
     } else {
         for finding in &report.checks {
             print::line(&lines(finding).join("\n"))?;

@@ -9,6 +9,9 @@ pub const ALL_WHO_LISTEN: &str = "(all who listen)";
 /// Stands in place of a peer where a row is about the onion service of this node.
 pub const ONION_SERVICE: &str = "(onion service)";
 
+/// Stands in place of a link where none leads to a peer.
+pub const NO_LINK: &str = "none";
+
 /// One link, or one listener on a radio.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct LinkView {
@@ -56,6 +59,8 @@ pub struct LinkView {
     /// How far the peer and this node lag behind each other, as this link knows; absent of a radio itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<StepView>,
+    /// Whether what is written now would go over it.
+    pub used: bool,
     /// Why it is used, or is not.
     pub why: String,
 }

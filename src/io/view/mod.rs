@@ -25,14 +25,14 @@ pub use documents::{
 };
 pub use id::{IdView, InviteView, OutgoingInviteView};
 pub use links::{
-    ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, ONION_SERVICE, PingLinkView, PingView,
+    ALL_WHO_LISTEN, LinkEventView, LinkFailureView, LinkView, NO_LINK, ONION_SERVICE, PingLinkView, PingView,
     TransferView,
 };
 pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use presence::{FriendsView, HearingView, HearsUsView, PresenceEventView, PresenceView};
 pub use status::{
-    AlarmView, AppsView, ConvergenceView, DocumentLagView, PeerClockView, PeerStatusView, StatusView,
-    TombstoneWaitView, TorView, TrafficView,
+    AlarmView, AppsView, ConvergenceView, DocumentLagView, PeerClockView, PeerRouteView, PeerStatusView,
+    RadioStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
 };
 pub use why::{CandidateView, RouteOrder, RouteRowView, WhyView};

@@ -20,6 +20,8 @@ pub struct StatusView {
     pub time_source: &'static str,
     /// Documents that this node participates in.
     pub documents: usize,
+    /// Of them, those that people made: without states, audiences, and what else nodes write by themselves.
+    pub documents_made: usize,
     /// The apps of this node; absent before the first state.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub apps: Option<AppsView>,
@@ -45,6 +47,8 @@ pub struct StatusView {
     pub forks: BTreeMap<String, usize>,
     /// Entries in quarantine because their stamp lies in the future.
     pub quarantined: usize,
+    /// The airtime of each radio.
+    pub radios: Vec<RadioStatusView>,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
     /// The clocks of peers that were received in the last day.
@@ -86,8 +90,44 @@ pub struct PeerStatusView {
     /// How it stands, why, and whether it hears this node; absent where it was never heard.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub presence: Option<PresenceView>,
+    /// The link over which a short document would go to it now, and why.
+    pub route: PeerRouteView,
     /// The documents of both in which the two differ, and what each waits for.
     pub behind: Vec<DocumentLagView>,
+}
+
+/// The link to a peer in short; `links` has every link, `why` the costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PeerRouteView {
+    /// `lan`, `tor`, or the radio; of one that is not used, the first; absent where none leads there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub link: Option<String>,
+    /// Whether it is used.
+    pub used: bool,
+    /// Why it is used, or is not.
+    pub why: String,
+}
+
+/// The airtime of a radio in short; `airtime` has each class.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct RadioStatusView {
+    /// The name of the radio.
+    pub radio: String,
+    /// Whether its device answers.
+    pub up: bool,
+    /// Seconds on air in the sliding hour.
+    pub used_last_hour_s: f64,
+    /// Seconds it may have in any hour; absent without such a limit, and where nothing may be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub budget_hour_s: Option<f64>,
+    /// When the next state may leave, seconds from now; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state_leaves_in_s: Option<f64>,
+    /// When the next document may leave, seconds from now; absent: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub document_leaves_in_s: Option<f64>,
+    /// What it may do, and what keeps it from doing so now.
+    pub why: String,
 }
 
 /// A document in which a peer and this node differ.

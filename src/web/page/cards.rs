@@ -4,7 +4,9 @@ use serde_json::Value as Json;
 
 use super::PageWriter;
 use crate::web::html::{esc, esc_cut, stamp};
-use crate::words::{self, clock_time, hears_us, items, name, number, presence, size, span, step, text};
+use crate::words::{
+    self, clock_time, hears_us, items, name, number, presence, route, size, span, step, text,
+};
 
 /// Characters of a name.
 const NAME_CHARS: usize = 40;
@@ -95,7 +97,7 @@ impl PageWriter<'_> {
         self.clock(did);
         self.figures(state);
         self.apps(state);
-        self.link_in_use(did);
+        self.link_in_use(status);
         self.strip(shown);
         self.acts(status, &name(status));
         self.out.push_str("</article>");
@@ -184,7 +186,7 @@ impl PageWriter<'_> {
                 value => value.map(Json::to_string).unwrap_or_default(),
             };
             self.out.push_str(&format!(
-                "<div><dt>{}</dt><dd><b>{} {}</b></dd></div>",
+                "<div class=sensor><dt>{}</dt><dd><b>{} {}</b></dd></div>",
                 esc_cut(name, NAME_CHARS),
                 esc_cut(&value, NAME_CHARS),
                 esc_cut(text(sensor, "unit"), 12)
@@ -222,16 +224,13 @@ impl PageWriter<'_> {
     }
 
     /// The link in use, and why.
-    fn link_in_use(&mut self, did: &str) {
-        let rows = items(&self.snapshot.links);
-        let mut of_peer = rows.iter().filter(|row| text(row, "did") == did);
-        let used = of_peer.clone().find(|row| text(row, "why").starts_with("used"));
-        let Some(row) = used.or_else(|| of_peer.next()) else { return };
-        let link = match text(row, "link") {
-            "none" => String::new(),
+    fn link_in_use(&mut self, status: &Json) {
+        let (link, why) = route(status);
+        let link = match link {
+            "" => String::new(),
             link => format!("<b>{}</b>: ", esc_cut(link, NAME_CHARS)),
         };
-        self.out.push_str(&format!("<p class=link>{link}{}</p>", esc(text(row, "why"))));
+        self.out.push_str(&format!("<p class=link>{link}{}</p>", esc(why)));
     }
 
     /// The last day in half hours; equal neighbours are one shape.

@@ -7,15 +7,15 @@ use std::f64::consts::TAU;
 use serde_json::Value as Json;
 
 use super::PageWriter;
-use crate::web::html::{esc, esc_cut};
+use crate::web::html::esc;
 use crate::words::{clock_time, items, name, text};
 
 /// Nodes in the picture.
 const NODES_MAX: usize = 16;
 /// Pairs in the list below it.
 const PAIRS_MAX: usize = 40;
-/// Characters of a name in the picture.
-const LABEL_CHARS: usize = 14;
+/// Width of a name in the picture, in letters of usual width.
+const LABEL_WIDTH: f64 = 12.0;
 /// Size of the drawing, and the half axes of the ellipse on which the nodes stand.
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 340.0;
@@ -115,7 +115,11 @@ impl PageWriter<'_> {
             ));
         }
         self.out.push_str("</ul>");
-        self.more(rows.len(), shown, "tombolo status");
+        if let Some(more @ 1..) = rows.len().checked_sub(shown) {
+            self.out.push_str(&format!(
+                "<p class=more>and {more} more: <code>GET /v1/hearing</code> has all.</p>"
+            ));
+        }
         self.out.push_str("</details>");
     }
 }
@@ -171,12 +175,51 @@ fn towards(from: (f64, f64), to: (f64, f64)) -> (f64, f64) {
 
 fn node(spot: &Spot) -> String {
     let (x, y) = spot.at;
-    // Names of nodes in the upper half stand above them.
-    let label = if y < HEIGHT / 2.0 { y - RADIUS - 8.0 } else { y + RADIUS + 18.0 };
+    let (right, up) = ((x - WIDTH / 2.0) / HALF_AXES.0, (HEIGHT / 2.0 - y) / HALF_AXES.1);
+    // Names of nodes in the upper half stand above them. The highest and the lowest stand further out, and those beside them run
+    // outwards: there several names are almost on one line.
+    let (is_middle, is_flat) = (right.abs() < 0.1, up.abs() > 0.7);
+    let out = if is_middle { 20.0 } else { 8.0 };
+    let label = if up > 0.0 { y - RADIUS - out } else { y + RADIUS + 10.0 + out };
+    let (x_label, side) = match (is_flat && !is_middle, right > 0.0) {
+        (false, _) => (x, ""),
+        (true, true) => (x - RADIUS, " class=r"),
+        (true, false) => (x + RADIUS, " class=l"),
+    };
     format!(
-        "<a href=\"#{}\"><circle class={} cx={x:.0} cy={y:.0} r={RADIUS} /><text x={x:.0} y={label:.0}>{}</text></a>",
+        "<a href=\"#{}\"><circle class={} cx={x:.0} cy={y:.0} r={RADIUS} /><text{side} x={x_label:.0} y={label:.0}>{}</text></a>",
         spot.anchor,
         spot.state,
-        esc_cut(&spot.name, LABEL_CHARS)
+        esc(&label_of(&spot.name))
     )
+}
+
+/// A name that is no wider than the picture has room for.
+fn label_of(name: &str) -> String {
+    let width = |c: char| match c {
+        'A'..='Z' | '@' | 'm' | 'w' => 1.5,
+        '\u{2e80}'.. => 2.0,
+        _ => 1.0,
+    };
+    let mut room = LABEL_WIDTH - name.chars().map(width).sum::<f64>();
+    let mut name: Vec<char> = name.chars().collect();
+    let is_cut = room < 0.0;
+    while let Some(last) = name.pop_if(|_| room < 0.0) {
+        room += width(last);
+    }
+    name.into_iter().chain(is_cut.then_some('…')).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_fits_its_place_in_any_script() {
+        assert_eq!(label_of("lighthouse"), "lighthouse");
+        assert_eq!(label_of("lighthouse-keepers-cottage"), "lighthouse-k…");
+        assert_eq!(label_of(&"W".repeat(64)), format!("{}…", "W".repeat(8)));
+        assert_eq!(label_of(&"灯".repeat(20)), format!("{}…", "灯".repeat(6)));
+        assert_eq!(label_of(""), "");
+    }
 }

@@ -6,7 +6,9 @@ use super::PageWriter;
 use crate::layer::DocumentName;
 use crate::web::html::{age, esc, esc_cut, marked, stamp};
 use crate::web::snapshot::CONFLICTS_MAX;
-use crate::words::{count, items, moment, name, number, seconds, short_did, size, step, text, transfer};
+use crate::words::{
+    airtime_used, count, items, moment, name, number, seconds, short_did, size, step, text, transfer,
+};
 
 /// Characters of a value in a conflict.
 const VALUE_CHARS: usize = 160;
@@ -35,19 +37,17 @@ impl PageWriter<'_> {
     }
 
     fn radio(&mut self, radio: &Json) {
-        let used = figure(radio, "used_last_hour_s");
+        let (used, words) = (figure(radio, "used_last_hour_s"), esc(&airtime_used(radio)));
         self.out.push_str(&format!("<article class=radio><h3>{}</h3>", esc_cut(text(radio, "radio"), 80)));
         match radio.get("budget_hour_s").and_then(Json::as_f64) {
             Some(budget) if budget > 0.0 => {
                 let percent = (used / budget * 100.0).clamp(0.0, 100.0);
                 self.out.push_str(&format!(
                     "<p class=budget><svg viewBox=\"0 0 100 8\" preserveAspectRatio=none aria-hidden=true><rect width=100 height=8 />\
-                     <rect width={percent:.1} height=8 /></svg><b>{}</b> of {} this hour</p>",
-                    esc(&seconds(used)),
-                    esc(&seconds(budget))
+                     <rect width={percent:.1} height=8 /></svg><b>{words}</b></p>"
                 ));
             }
-            _ => self.out.push_str(&format!("<p class=budget><b>{}</b> this hour</p>", esc(&seconds(used)))),
+            _ => self.out.push_str(&format!("<p class=budget><b>{words}</b></p>")),
         }
         self.out.push_str(&format!("<p>{}</p>", esc(text(radio, "rules"))));
         match text(radio, "never") {
@@ -182,15 +182,15 @@ impl PageWriter<'_> {
         if shared.is_empty() {
             self.out.push_str("<p class=more>None yet: <code>tombolo create NAME</code> makes one.</p>");
         }
-        self.document_rows(&shared);
+        self.document_rows(&shared, "tombolo ls");
         self.conflicts();
         let words = format!("{} that nodes keep by themselves", count(kept.len() as u64, "document"));
         self.out.push_str(&format!("<details id=kept><summary>{words}</summary>"));
-        self.document_rows(&kept);
+        self.document_rows(&kept, "tombolo ls --all");
         self.out.push_str("</details></section>");
     }
 
-    fn document_rows(&mut self, rows: &[&Json]) {
+    fn document_rows(&mut self, rows: &[&Json], command: &str) {
         self.out.push_str("<ul class=rows>");
         for row in rows.iter().take(self.limits.rows) {
             let changed = match text(row, "changed_at") {
@@ -205,7 +205,7 @@ impl PageWriter<'_> {
             ));
         }
         self.out.push_str("</ul>");
-        self.more(rows.len(), self.limits.rows, "tombolo ls");
+        self.more(rows.len(), self.limits.rows, command);
     }
 
     /// Both values of each conflict; those of others' documents are not for every reader of the page.

@@ -152,7 +152,7 @@ pub(super) fn all(facts: &Facts) -> Vec<Finding> {
 
 fn folder(facts: &FolderFacts, user: &LocalUser) -> Vec<Finding> {
     match &facts.folder {
-        Some(folder) => vec![closed_folder(folder, user), key_file(facts, folder)],
+        Some(folder) => vec![closed_folder(folder, user), key_file(facts, folder, user)],
         None => {
             let reason = format!("no node lives in {}", facts.path.display());
             vec![Finding::needs_doing("folder", reason, INIT)]
@@ -185,9 +185,15 @@ fn closed_folder(folder: &FileFacts, user: &LocalUser) -> Finding {
     }
 }
 
-fn key_file(facts: &FolderFacts, folder: &FileFacts) -> Finding {
+fn key_file(facts: &FolderFacts, folder: &FileFacts, user: &LocalUser) -> Finding {
     let path = facts.path.display();
     match (&facts.key, &facts.key_error) {
+        // What another user has closed is neither missing nor damaged.
+        _ if folder.uid != user.uid && user.uid != 0 => Finding::warning(
+            "key file",
+            format!("not looked at: only {} may", folder.owner),
+            format!("run this as that user: `sudo -u {} tombolo doctor`", folder.owner),
+        ),
         (None, _) if facts.has_store => Finding::needs_doing(
             "key file",
             format!("{path} has a store but no identity.key"),
