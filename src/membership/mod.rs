@@ -8,13 +8,14 @@
 //! inviter that lets this node in has agreed, even if its answer was lost.
 
 mod adopt;
+mod calls;
 mod denials;
 mod failures;
 mod joining;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use tombolo_transports::{Address, OnionHost, PeerId};
+use tombolo_transports::{Address, PeerId};
 
 use crate::clock::rfc3339;
 use crate::core::Core;
@@ -30,6 +31,7 @@ use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, PEERS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
+pub use calls::{Answered, CalledJoin, JoinCall, Redeem};
 use denials::Denials;
 use failures::TokenFailures;
 use joining::{CallTarget, InviterCalls};
@@ -44,53 +46,6 @@ pub struct Membership {
     denials: Denials,
     /// Whether an invite was open when watchers were last informed.
     were_open: BTreeSet<TokenHash>,
-}
-
-/// A request to join, as it arrived.
-#[derive(Debug)]
-pub struct Redeem<'a> {
-    /// The joiner, proven by its link or by the radio handshake.
-    pub joiner: PeerId,
-    /// The address it called from.
-    pub address: Option<Address>,
-    /// The request that it signed.
-    pub request: &'a JoinRequest,
-    /// Hash of the invite's token; the joiner has proved that it knows the token.
-    pub token: TokenHash,
-}
-
-/// A request to join that came as a JSON call, signed by the joiner.
-pub struct CalledJoin {
-    /// The joiner, proven by its signatures.
-    pub joiner: PeerId,
-    /// The onion service of the joiner.
-    pub onion: OnionHost,
-    /// The token that it showed.
-    pub token: Token,
-}
-
-/// A call to an inviter that is due.
-#[derive(Debug)]
-pub struct JoinCall {
-    /// The node that made the invite.
-    pub inviter: PeerId,
-    /// Where it may be dialled.
-    pub addresses: Vec<Address>,
-    /// The invite's token, from which the radio handshake derives its key.
-    pub token: Token,
-    /// What this node signed.
-    pub request: JoinRequest,
-}
-
-/// What an inviter's answer leads to.
-#[derive(Debug)]
-pub enum Answered {
-    /// Both have each other on their lists; these requests are answered with the peer.
-    Agreed(Vec<RequestId>),
-    /// The inviter refused for good; these requests get the reason.
-    Refused(Vec<RequestId>, JoinRefusal),
-    /// No answer yet, or one after which the call is repeated.
-    Pending,
 }
 
 impl Membership {

@@ -13,6 +13,7 @@
 pub mod broadcast;
 mod catch_up;
 mod convergence;
+mod events;
 pub mod frontier;
 pub mod message;
 mod peer;
@@ -23,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::layer::{LayerHash, Sequence};
+use crate::layer::LayerHash;
 use crate::limits::{
     FRONTIER_ANSWERS_PER_MINUTE_MAX, FRONTIER_ENTRIES_MAX, HEARTBEAT, NOTICE_DELAY, PEER_FRONTIER_MAX,
     REFUSAL_HOLD, REFUSALS_KEPT_MAX, WANT_DELAY,
@@ -33,6 +34,7 @@ use crate::time::{Millis, Mono};
 use broadcast::{LagKind, LayerLag};
 use catch_up::Want;
 pub use convergence::ConvergenceTimes;
+pub use events::{Input, Output};
 use frontier::{FRONTIER_BUCKETS, Frontier, State};
 use message::Message;
 use peer::PeerSync;
@@ -40,140 +42,6 @@ use refusal::OwnRefusal;
 
 /// A neighbour's frontier is asked for at most this often.
 const ASK_PAUSE: Millis = Millis::from_ms(200);
-
-/// An event that the engine must know.
-#[derive(Debug)]
-pub enum Input {
-    /// The first link to a peer is up.
-    PeerUp {
-        /// The peer that this concerns.
-        peer: PeerId,
-        /// What this node has of what the peer may see.
-        ours: Frontier,
-    },
-    /// The last link to a peer is gone.
-    PeerDown {
-        /// The peer that this concerns.
-        peer: PeerId,
-    },
-    /// One of several links to a peer is gone, and what was sent over it may be lost.
-    LinkLost {
-        /// The peer that this concerns.
-        peer: PeerId,
-    },
-    /// A peer has sent a layer that is held now, and is to know that at once.
-    Acknowledge {
-        /// The peer that sent it.
-        peer: PeerId,
-        /// The hash that names the layer.
-        layer: LayerHash,
-    },
-    /// Rights of a peer changed.
-    Rights {
-        /// The peer that this concerns.
-        peer: PeerId,
-        /// What it may see from now on.
-        ours: Frontier,
-    },
-    /// Rights of this node changed: what was refused may be taken now.
-    RightsChanged,
-    /// A layer has a new state here.
-    Stored {
-        /// The hash that names the layer.
-        layer: LayerHash,
-        /// The state that it has now.
-        state: State,
-        /// The connected peers that may have it.
-        readers: BTreeSet<PeerId>,
-        /// The peer that sent it; none where this node wrote it.
-        from: Option<PeerId>,
-    },
-    /// What this node holds, after layers may have gone.
-    Held {
-        /// The newest state of each layer that this node holds.
-        held: Frontier,
-    },
-    /// This node no longer participates in a layer's document.
-    Dropped {
-        /// The hash that names the layer.
-        layer: LayerHash,
-    },
-    /// A message of the engine's own kinds arrived. Envelopes and transfers are the node's.
-    Received {
-        /// The peer that sent it.
-        peer: PeerId,
-        /// The message itself, decoded.
-        message: Message,
-    },
-    /// This node does not take a state that a peer sent.
-    Refuse {
-        /// The peer that sent it.
-        peer: PeerId,
-        /// The hash that names the layer.
-        layer: LayerHash,
-        /// The sequence of the state.
-        sequence: Sequence,
-        /// The reason code for the peer.
-        reason: u8,
-        /// Whether the reason holds for later states as well.
-        lasting: bool,
-    },
-    /// A peer sent a state that can be taken only once another layer, its owner's audience, has arrived.
-    TooEarly {
-        /// The peer that sent it.
-        peer: PeerId,
-        /// The hash that names the layer.
-        layer: LayerHash,
-        /// Its state, which the peer therefore holds.
-        state: State,
-    },
-    /// A `Supply` was not sent: the peer does not have the layer's newest state after all.
-    NotSupplied {
-        /// The peer that this concerns.
-        peer: PeerId,
-        /// The hash that names the layer.
-        layer: LayerHash,
-        /// What the peer holds of it.
-        held: Option<State>,
-    },
-    /// A delta arrived whose base is not held here: the peer's view of this node is wrong.
-    BaseMissing {
-        /// The peer that sent it.
-        peer: PeerId,
-    },
-    /// The time of `poll_timeout` has come.
-    Timeout,
-}
-
-/// An effect that the node carries out.
-#[derive(Debug)]
-pub enum Output {
-    /// Send a message to a peer.
-    Send {
-        /// The peer that receives it.
-        peer: PeerId,
-        /// The message itself, decoded.
-        message: Message,
-    },
-    /// Send a heartbeat, with the clock that only the node knows.
-    Heartbeat {
-        /// The peer that receives it.
-        peer: PeerId,
-        /// The fingerprint of what this node has and the peer may see.
-        fingerprint: u64,
-        /// By when the next one follows, seconds.
-        next_by_s: u32,
-    },
-    /// Send a layer's newest state.
-    Supply {
-        /// The peer that receives it.
-        peer: PeerId,
-        /// The hash that names the layer.
-        layer: LayerHash,
-        /// What the receiver holds of it, as far as known.
-        held: Option<State>,
-    },
-}
 
 /// What a connected peer and this node lack of each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

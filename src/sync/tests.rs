@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::*;
+use crate::layer::Sequence;
 
 const HEARTBEAT: Millis = Millis::from_secs(1);
 
