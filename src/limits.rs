@@ -101,6 +101,12 @@ pub const UNPROVEN_FREE_BYTES: usize = 512;
 pub const WHOLE_LAYER_BYTES_MAX: usize = 512 * 1024;
 /// Bytes of bucket parts in one answer of a transfer.
 pub const PARTS_BYTES_MAX: usize = 128 * 1024;
+/// Bytes that the parts in one answer of a transfer take as CBOR.
+pub const PARTS_UNPACKED_MAX: usize = 1024 * 1024;
+/// Entries below a node that are asked for at once where none of them is held.
+pub const GROUP_ENTRIES_MAX: u32 = 2_048;
+/// Entries that are held, of one bucket, which a question for parts names.
+pub const HELD_ENTRIES_MAX: usize = 1_024;
 /// Hash nodes or buckets asked for in one message of a transfer.
 pub const TRANSFER_ASK_MAX: usize = 256;
 /// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that

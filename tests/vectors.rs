@@ -23,6 +23,7 @@ use tombolo::time::Wall;
 
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
+use tombolo::broadcast::{KeyStates, PairMessage};
 use tombolo::clock::Timestamp;
 use tombolo::envelope::{
     BaseRef, Carried, Change, CompactEnvelope, Envelope, UpdateChange, decode_air, decode_provisional,
@@ -329,6 +330,13 @@ fn messages_on_air() {
     let heartbeat =
         Heartbeat { next_by_s: 900, fingerprint: 0x0102_0304, others: vec![([0xaa, 0xbb], 0x0506)] };
     assert_eq!(Heartbeat::decode(&heartbeat.encode()).map(|read| read.next_by_s), Ok(960));
+    let keys = |sequence, root_prefix| State { sequence: Sequence::new(sequence).unwrap(), root_prefix };
+    let which = PairMessage::Which(KeyStates {
+        mine: keys(300, [0x0b, 0xad, 0xca, 0xfe]),
+        yours: keys(0, [0; 4]),
+        audience: Sequence::new(9).unwrap(),
+    });
+    assert_eq!(PairMessage::decode(&which.encode()).as_ref(), Some(&which));
     let whole: Vec<Json> = [&snapshot, &shared]
         .map(|layer| json!({ "layer": layer_vector(layer), "bytes": hex(encode_air(layer, false)) }))
         .into();
@@ -361,6 +369,12 @@ fn messages_on_air() {
                 "long": hex(long.encode()),
             },
             "provisional, of the second, before its two tags": hex(provisional),
+            "pair": {
+                "keys": [[300, "0badcafe"], [0, "00000000"], 9],
+                "which": hex(which.encode()),
+                "mine, then a layer": hex(PairMessage::Mine(&[0x80]).encode()),
+                "yours, then a layer": hex(PairMessage::Yours(&[0x80]).encode()),
+            },
         }),
     );
 }

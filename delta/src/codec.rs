@@ -93,6 +93,11 @@ impl CborWriter {
         CborWriter { out: Vec::with_capacity(bytes) }
     }
 
+    /// A writer that appends to some bytes.
+    pub fn appending(out: Vec<u8>) -> Self {
+        CborWriter { out }
+    }
+
     /// Appends the head of an array; its items are to follow.
     pub fn array(&mut self, items: usize) -> &mut Self {
         write_head(&mut self.out, ARRAY, items as u64);

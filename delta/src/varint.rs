@@ -54,6 +54,16 @@ pub fn take(bytes: &[u8]) -> Result<(u64, &[u8]), VarintError> {
     Err(VarintError::Overflow)
 }
 
+/// A signed number as an unsigned one that is small where its distance from zero is: 0, -1, 1, -2 become 0, 1, 2, 3.
+pub fn zigzag(number: i64) -> u64 {
+    ((number << 1) ^ (number >> 63)).cast_unsigned()
+}
+
+/// The signed number that [`zigzag`] made one of.
+pub fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

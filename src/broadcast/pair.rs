@@ -81,13 +81,13 @@ struct Pause {
 
 /// What the sender of a question holds of both nodes' keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct KeyStates {
+pub struct KeyStates {
     /// The `keys` document of the sender.
-    mine: State,
+    pub mine: State,
     /// The `keys` document of the receiver.
-    yours: State,
+    pub yours: State,
     /// Sequence of the receiver's audience.
-    audience: Sequence,
+    pub audience: Sequence,
 }
 
 /// What a message on a pairwise channel leads to.
@@ -111,13 +111,20 @@ pub enum PairReceived {
 
 /// A message on a pairwise channel.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum PairMessage<'a> {
+pub enum PairMessage<'a> {
+    /// "These are the keys that I hold": asks for later ones.
     Which(KeyStates),
+    /// A whole layer of the sender's `audience` or `keys`.
     Mine(&'a [u8]),
+    /// A whole layer of the receiver's `audience` or `keys`.
     Yours(&'a [u8]),
+    /// A signed command.
     Command(&'a [u8]),
+    /// The answer to a command.
     Answer(&'a [u8]),
+    /// A notice that an identity is revoked.
     Notice(&'a [u8]),
+    /// The hash of a notice that was received.
     NoticeHeard(&'a [u8]),
 }
 
@@ -417,7 +424,8 @@ fn keys_state(replica: &Replica, owner: &PeerId) -> State {
 }
 
 impl PairMessage<'_> {
-    fn encode(&self) -> Vec<u8> {
+    /// The bytes that travel in a frame of the channel.
+    pub fn encode(&self) -> Vec<u8> {
         match self {
             PairMessage::Which(KeyStates { mine, yours, audience }) => {
                 let mut bytes = vec![0];
@@ -435,7 +443,8 @@ impl PairMessage<'_> {
         }
     }
 
-    fn decode(bytes: &[u8]) -> Option<PairMessage<'_>> {
+    /// Reads a peer's bytes; none where they are no message of a pair. Layers, commands and notices within are read by others.
+    pub fn decode(bytes: &[u8]) -> Option<PairMessage<'_>> {
         match bytes.split_first()? {
             (0, rest) => {
                 let (mine, rest) = read_state(rest)?;

@@ -25,7 +25,7 @@ use zeroize::Zeroizing;
 
 use crate::envelope::{Envelope, EnvelopeError, decode_whole_within};
 use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_PEERS_MAX, FRONTIER_ENTRIES_MAX, LAYER_BYTES_MAX};
-use crate::sync::frontier::Frontier;
+use crate::sync::frontier::{Frontier, NamedBuckets};
 use crate::sync::message::{Message, MessageError};
 
 /// The first line of the file.
@@ -82,7 +82,7 @@ impl BundlePart {
         let mut part = BundlePart::default();
         let states: Vec<_> = frontier.iter().map(|(layer, state)| (*layer, *state)).collect();
         for states in states.chunks(FRONTIER_ENTRIES_MAX) {
-            part.push(&Message::Frontier { buckets: 0, states: states.to_vec() }.encode());
+            part.push(&Message::Frontier { buckets: NamedBuckets::none(), states: states.to_vec() }.encode());
         }
         part
     }

@@ -1,6 +1,6 @@
 //! The bytes of envelopes. `FORMAT.md` beside this file draws them; `tests/vectors/` pins them.
 
-use tombolo_delta::varint::{self, VarintError};
+use tombolo_delta::varint::{self, VarintError, unzigzag, zigzag};
 use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 use tombolo_transports::PeerId;
 
@@ -342,14 +342,6 @@ pub(super) fn fixed<const N: usize>(value: &Value) -> Result<[u8; N], EnvelopeEr
 
 pub(super) fn number(value: &Value) -> Result<Sequence, EnvelopeError> {
     value.as_u64().and_then(Sequence::new).ok_or(EnvelopeError::Number)
-}
-
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)).cast_unsigned()
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1).cast_signed() ^ -((number & 1).cast_signed())
 }
 
 struct EnvelopeReader<'a> {

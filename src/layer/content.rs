@@ -36,9 +36,6 @@ pub enum ContentError {
     /// Two entries for one key.
     #[error("the key `{0}` stands twice")]
     DuplicateKey(KeyPath),
-    /// An entry in a bucket that is not its own.
-    #[error("the key `{0}` does not belong into this bucket")]
-    WrongBucket(KeyPath),
     /// The layer has too many entries.
     #[error("a map layer has at most {MAP_ENTRIES_MAX} entries")]
     TooManyEntries,
@@ -261,9 +258,9 @@ impl MapContent {
         self.buckets.get(&bucket).map_or_else(|| bucket_cbor(&[]), |entries| bucket_cbor(entries))
     }
 
-    /// The entries of a bucket in key order.
-    pub fn bucket(&self, bucket: BucketIndex) -> impl Iterator<Item = (&KeyPath, &Entry)> {
-        self.buckets.get(&bucket).into_iter().flatten().map(|(key, entry)| (key, entry.as_ref()))
+    /// The entries below a node, by bucket and key.
+    pub fn below(&self, path: NodePath) -> impl Iterator<Item = (&KeyPath, &Arc<Entry>)> {
+        self.buckets.range(path.buckets()).flat_map(|(_, entries)| entries).map(|(key, entry)| (key, entry))
     }
 
     /// Bytes of the entries, as quotas count them.
@@ -340,22 +337,37 @@ impl MapContent {
         changes
     }
 
-    /// What puts other entries in the place of a bucket's; they must belong into it.
+    /// Puts what a part has below a node, of which it is the content, in the place of what stands there.
     ///
     /// # Errors
     ///
-    /// An error where the bytes are no entries, or one of them belongs into another bucket.
-    pub fn bucket_changes(
-        &self,
-        bucket: BucketIndex,
-        cbor: &[u8],
-    ) -> Result<Vec<(KeyPath, Option<Entry>)>, ContentError> {
-        let entries = if cbor.is_empty() { Vec::new() } else { read_entries(cbor)? };
-        if let Some((key, _)) = entries.iter().find(|(key, _)| BucketIndex::of(key) != bucket) {
-            return Err(ContentError::WrongBucket(key.clone()));
+    /// The limit that the content would exceed; it has changed then.
+    pub fn replace_below(
+        &mut self,
+        parts: impl IntoIterator<Item = (NodePath, MapContent)>,
+    ) -> Result<(), ContentError> {
+        let mut hashes = Vec::new();
+        for (path, part) in parts {
+            let range = path.buckets();
+            let mut later = self.buckets.split_off(&range.start);
+            let mut behind = later.split_off(&range.end);
+            hashes
+                .extend(later.keys().filter(|bucket| !part.buckets.contains_key(bucket)).map(|b| (*b, None)));
+            for (key, entry) in later.values().flatten() {
+                self.entries -= 1;
+                self.bytes -= entry.size(key);
+                self.tombstones -= usize::from(entry.is_tombstone());
+            }
+            self.entries += part.entries;
+            self.bytes += part.bytes;
+            self.tombstones += part.tombstones;
+            let hash_of = |bucket: &BucketIndex| (*bucket, part.hash(NodePath::from(*bucket)));
+            hashes.extend(part.buckets.keys().map(hash_of));
+            self.buckets.extend(part.buckets);
+            self.buckets.append(&mut behind);
         }
-        let drops = self.bucket(bucket).map(|(key, _)| (key.clone(), None));
-        Ok(drops.chain(entries.into_iter().map(|(key, entry)| (key, Some(entry)))).collect())
+        self.tree.update(hashes);
+        self.within_limits()
     }
 
     /// Puts an entry of so many bytes, or takes it out. Returns what stood there.
@@ -392,17 +404,22 @@ impl MapContent {
         old
     }
 
-    /// The hashes of some buckets as they are now, unless a limit is exceeded.
-    fn checked_hashes(
-        &self,
-        buckets: impl IntoIterator<Item = BucketIndex>,
-    ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
+    fn within_limits(&self) -> Result<(), ContentError> {
         if self.entries > MAP_ENTRIES_MAX {
             return Err(ContentError::TooManyEntries);
         }
         if self.bytes > LAYER_BYTES_MAX {
             return Err(ContentError::TooLarge);
         }
+        Ok(())
+    }
+
+    /// The hashes of some buckets as they are now, unless a limit is exceeded.
+    fn checked_hashes(
+        &self,
+        buckets: impl IntoIterator<Item = BucketIndex>,
+    ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
+        self.within_limits()?;
         let hash_of = |bucket: BucketIndex| {
             let Some(entries) = self.buckets.get(&bucket) else { return Ok((bucket, None)) };
             let cbor = bucket_cbor(entries);

@@ -8,6 +8,7 @@ mod content;
 mod entry;
 mod fork;
 mod key;
+pub mod packed;
 mod tree;
 
 use serde::{Deserialize, Serialize};

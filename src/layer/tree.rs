@@ -80,6 +80,12 @@ impl NodePath {
         (self.level == BUCKET_LEVEL).then_some(BucketIndex(self.index))
     }
 
+    /// The buckets that this is or that stand below it.
+    pub(super) fn buckets(self) -> std::ops::Range<BucketIndex> {
+        let each = BUCKETS >> (4 * u32::from(self.level));
+        BucketIndex(self.index * each)..BucketIndex(self.index * each + each)
+    }
+
     /// The level in the tree, 0 at the root.
     pub fn level(self) -> u8 {
         self.level

@@ -102,7 +102,7 @@ impl Node {
                 self.unicast.clock_received(&mut self.core, &self.replica, peer, clock);
                 self.unicast.received(&self.core, peer, message);
             }
-            Message::Frontier { buckets, .. } => {
+            Message::Frontier { ref buckets, .. } => {
                 self.unicast.frontier_over(&self.core, link, buckets);
                 self.unicast.received(&self.core, peer, message);
             }

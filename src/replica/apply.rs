@@ -11,7 +11,7 @@ use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
-use crate::layer::{BucketIndex, ForkEvidence, Kind, Layer, LayerId, SignedHead};
+use crate::layer::{ForkEvidence, Kind, Layer, LayerId, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
@@ -21,7 +21,7 @@ use crate::replica::recovery::Restage;
 use crate::replica::{Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
-use crate::sync::message::{Message, TransferId, TreeNode};
+use crate::sync::message::{LayerPart, Message, TransferId, TreeNode};
 use crate::sync::transfer::{TransferError, TransferLane};
 use crate::time::Mono;
 
@@ -327,7 +327,8 @@ impl Replica {
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }
         self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
-        self.transfers.begin(signed, origin.peer(), core.now());
+        let own = self.layers.layer_of_hash(&signed.head.layer.hash()).and_then(map_of);
+        self.transfers.begin(signed, origin.peer(), own, core.now());
         ApplyOutcome::TransferBegun
     }
 
@@ -350,9 +351,10 @@ impl Replica {
         core: &mut Core,
         (peer, link): (PeerId, LinkId),
         id: &TransferId,
-        parts: Vec<(BucketIndex, Vec<u8>)>,
+        parts: Vec<LayerPart>,
     ) -> Option<Layer> {
-        let taken = self.transfers.take_parts(id, link, parts, core.now());
+        let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
+        let taken = self.transfers.take_parts(id, link, parts, own, core.now());
         self.transfer_moved(core, peer, id, taken)
     }
 
@@ -376,7 +378,7 @@ impl Replica {
 
     /// The questions for parts that are due, each with the link that it goes over.
     pub fn transfer_questions(&mut self, now: Mono, lanes: &[TransferLane]) -> Vec<(TransferLane, Message)> {
-        self.transfers.asks(now, lanes)
+        self.transfers.asks(now, lanes, |layer| self.layers.layer_of_hash(layer).and_then(map_of))
     }
 
     /// The peers that parts of large layers are asked of.

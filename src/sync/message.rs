@@ -3,15 +3,15 @@
 //!
 //! ```text
 //! 0x01 heartbeat     [fingerprint u64, next by s, [clock ms, uptime ms, boot] | null, codec version, heard s ago?]
-//! 0x02 ask           [bucket hashes, 16 u32]
-//! 0x03 frontier      [buckets answered (bit mask), [[layer 8, sequence, root prefix 4], …]]
+//! 0x02 ask           [bucket hashes, 16 or 256 u32]
+//! 0x03 frontier      [buckets answered (bit mask, of 256 in bytes), [[layer 8, sequence, root prefix 4], …]]
 //! 0x04 want          [[layer 8] | [layer 8, sequence held, root prefix 4], …]
 //! 0x05 whole         a whole envelope (envelope/FORMAT.md)
 //! 0x06 refused       [[layer 8, sequence, reason], …]
-//! 0x07 tree ask      [layer 8, root 32, [[level, index], …]]
-//! 0x08 tree          [layer 8, root 32, [[level, index, [[slot, hash, count], …]], …]]
-//! 0x09 parts ask     [layer 8, root 32, [bucket, …]]
-//! 0x0a parts         [layer 8, root 32, [[bucket, entries], …]]
+//! 0x07 tree ask      [layer 8, root 32, [[level, index, held 64?], …]]
+//! 0x08 tree          [layer 8, root 32, [[level, index, [[slot, hash, count], …], same?], …]]
+//! 0x09 parts ask     [layer 8, root 32, [[level, index, held?], …]]
+//! 0x0a parts         [layer 8, root 32, [[level, index, packed entries, same?], …]]
 //! 0x0b command       a signed command (commands/FORMAT.md)
 //! 0x0c answer        what became of a command (commands/FORMAT.md)
 //! 0x0d notice        a notice that an identity is revoked (commands/FORMAT.md)
@@ -26,9 +26,10 @@ use crate::commands::{ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, NOTICE_BYTES_MAX};
 use crate::envelope::{
     CompactEnvelope, Envelope, EnvelopeError, decode_compact, decode_whole, encode_compact, encode_whole,
 };
-use crate::layer::{BucketIndex, LayerHash, NodePath, Root, Sequence, TreeHash};
-use crate::limits::{FRONTIER_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
-use crate::sync::frontier::{FRONTIER_BUCKETS, State};
+use crate::layer::{LayerHash, NodePath, Root, Sequence, TreeHash};
+use crate::limits::{FRONTIER_ENTRIES_MAX, HELD_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX};
+use crate::sync::frontier::{BucketSize, NamedBuckets, State};
+use crate::sync::transfer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES};
 use crate::time::{Millis, Wall};
 
 /// The delta codec's version that this node speaks.
@@ -54,8 +55,37 @@ pub struct TransferId {
     pub root: Root,
 }
 
-/// A node of a layer's hash tree with its children, by slot.
-pub type TreeNode = (NodePath, Vec<(u8, TreeHash)>);
+/// Asks for a node of a layer's hash tree, or for the entries below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeAsk {
+    /// The node or bucket.
+    pub path: NodePath,
+    /// The short hashes of what the sender holds there: of the 16 children in a question for nodes, of the entries of a bucket in one
+    /// for parts. The answer leaves out what is among them.
+    pub held: Option<Vec<u8>>,
+}
+
+/// A node of a layer's hash tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TreeNode {
+    /// Which node.
+    pub path: NodePath,
+    /// Its children by slot, but for those that are the same at the receiver.
+    pub children: Vec<(u8, TreeHash)>,
+    /// Bit n: the child in slot n is the one that the question named. None where the question named none.
+    pub same: Option<u16>,
+}
+
+/// The entries below a node of a layer's hash tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerPart {
+    /// The bucket, or the node above several.
+    pub path: NodePath,
+    /// The entries ([`crate::layer::packed`]), but for those that are the same at the receiver.
+    pub packed: Vec<u8>,
+    /// Bit n, the lowest bit of a byte first: the n-th entry that the question named stands here too. None where it named none.
+    pub same: Option<Vec<u8>>,
+}
 
 /// One message between neighbours.
 #[derive(Clone, Debug)]
@@ -71,12 +101,12 @@ pub enum Message {
         /// How long ago the sender last received anything of this receiver over a session, seconds.
         heard_s_ago: Option<u32>,
     },
-    /// Asks where the frontier of the peer differs from this, which the sender believes it to be.
-    Ask([u32; FRONTIER_BUCKETS]),
+    /// Asks where the frontier of the peer differs from this, which the sender believes it to be: hashes of its coarse or fine buckets.
+    Ask(Vec<u32>),
     /// The states that the sender has.
     Frontier {
-        /// Bit n: all states of bucket n are named. 0: there may be more.
-        buckets: u16,
+        /// The buckets of which all states are named. None of them: there may be more.
+        buckets: NamedBuckets,
         /// The states that the sender has.
         states: Vec<(LayerHash, State)>,
     },
@@ -89,13 +119,13 @@ pub enum Message {
     /// "I do not take these": layer, sequence, reason.
     Refused(Vec<(LayerHash, Sequence, u8)>),
     /// Asks for nodes of a large layer's hash tree.
-    TreeAsk(TransferId, Vec<NodePath>),
+    TreeAsk(TransferId, Vec<NodeAsk>),
     /// Nodes of a hash tree that was asked for.
     Tree(TransferId, Vec<TreeNode>),
-    /// Asks for buckets of a large layer.
-    PartsAsk(TransferId, Vec<BucketIndex>),
-    /// Buckets: canonical CBOR of their entries.
-    Parts(TransferId, Vec<(BucketIndex, Vec<u8>)>),
+    /// Asks for entries of a large layer, by the bucket or node below which they stand.
+    PartsAsk(TransferId, Vec<NodeAsk>),
+    /// Entries that were asked for.
+    Parts(TransferId, Vec<LayerPart>),
     /// A signed command; the room `commands` reads it.
     Command(Vec<u8>),
     /// The answer to a command; the room `commands` reads it.
@@ -152,22 +182,15 @@ impl Message {
             Message::Ask(hashes) => (0x02, hashes.iter().map(|p| Value::from(u64::from(*p))).collect()),
             Message::Frontier { buckets, states } => {
                 let states = states.iter().map(|(layer, state)| state_value(layer, state)).collect();
-                (0x03, vec![Value::from(u64::from(*buckets)), Value::Array(states)])
+                (0x03, vec![buckets_value(buckets), Value::Array(states)])
             }
             Message::NotUnderstood(messages) => (Message::NOT_UNDERSTOOD, vec![Value::from(*messages)]),
             Message::Want(wants) => (0x04, wants.iter().map(want_value).collect()),
             Message::Refused(list) => (0x06, list.iter().map(refused_value).collect()),
-            Message::TreeAsk(id, nodes) => (0x07, id_and(id, nodes.iter().map(|n| path_value(*n)).collect())),
+            Message::TreeAsk(id, asks) => (0x07, id_and(id, asks.iter().map(ask_value).collect())),
             Message::Tree(id, nodes) => (0x08, id_and(id, nodes.iter().map(node_value).collect())),
-            Message::PartsAsk(id, buckets) => {
-                (0x09, id_and(id, buckets.iter().map(|b| Value::from(u64::from(b.get()))).collect()))
-            }
-            Message::Parts(id, parts) => {
-                let part = |(bucket, cbor): &(BucketIndex, Vec<u8>)| {
-                    Value::Array(vec![Value::from(u64::from(bucket.get())), Value::Bytes(cbor.clone())])
-                };
-                (0x0a, id_and(id, parts.iter().map(part).collect()))
-            }
+            Message::PartsAsk(id, asks) => (0x09, id_and(id, asks.iter().map(ask_value).collect())),
+            Message::Parts(id, parts) => (0x0a, id_and(id, parts.iter().map(part_value).collect())),
         };
         [&[kind][..], &tombolo_delta::to_cbor(&Value::Array(fields))].concat()
     }
@@ -210,11 +233,11 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             },
         }),
         (0x02, hashes) => {
-            let hashes: Vec<u32> = list(hashes, FRONTIER_BUCKETS, |p| u32::try_from(p.as_u64()?).ok())?;
-            Some(Message::Ask(hashes.try_into().ok()?))
+            BucketSize::of_count(hashes.len())?;
+            Some(Message::Ask(hashes.iter().map(|p| u32::try_from(p.as_u64()?).ok()).collect::<Option<_>>()?))
         }
         (0x03, [buckets, Value::Array(states)]) => Some(Message::Frontier {
-            buckets: u16::try_from(buckets.as_u64()?).ok()?,
+            buckets: read_buckets(buckets)?,
             states: list(states, FRONTIER_ENTRIES_MAX, |item| {
                 let [layer, rest @ ..] = item.as_array()? else { return None };
                 Some((LayerHash(fixed(layer)?), read_state(rest)?))
@@ -234,24 +257,26 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             ))
         })?)),
         (Message::NOT_UNDERSTOOD, [messages]) => Some(Message::NotUnderstood(messages.as_u64()?)),
-        (0x07, [layer, root, Value::Array(nodes)]) => Some(Message::TreeAsk(
-            read_id(layer, root)?,
-            list(nodes, TRANSFER_ASK_MAX, |n| read_path(n.as_array()?))?,
-        )),
+        (0x07, [layer, root, Value::Array(asks)]) => {
+            let is_held = |held: &[u8]| held.len() == HELD_CHILDREN_BYTES;
+            let ask = |item: &Value| read_ask(item, is_held);
+            Some(Message::TreeAsk(read_id(layer, root)?, list(asks, TRANSFER_ASK_MAX, ask)?))
+        }
         (0x08, [layer, root, Value::Array(nodes)]) => {
             Some(Message::Tree(read_id(layer, root)?, list(nodes, TRANSFER_ASK_MAX, read_node)?))
         }
-        (0x09, [layer, root, Value::Array(buckets)]) => {
-            let bucket = |b: &Value| BucketIndex::new(b.as_u64()?);
-            Some(Message::PartsAsk(read_id(layer, root)?, list(buckets, TRANSFER_ASK_MAX, bucket)?))
+        (0x09, [layer, root, Value::Array(asks)]) => {
+            let is_held = |held: &[u8]| {
+                !held.is_empty()
+                    && held.len() % SHORT_HASH_BYTES == 0
+                    && held.len() <= HELD_ENTRIES_MAX * SHORT_HASH_BYTES
+            };
+            let ask = |item: &Value| read_ask(item, is_held);
+            Some(Message::PartsAsk(read_id(layer, root)?, list(asks, TRANSFER_ASK_MAX, ask)?))
         }
-        (0x0a, [layer, root, Value::Array(parts)]) => Some(Message::Parts(
-            read_id(layer, root)?,
-            list(parts, TRANSFER_ASK_MAX, |part| match part.as_array()? {
-                [bucket, cbor] => Some((BucketIndex::new(bucket.as_u64()?)?, cbor.as_bytes()?.to_vec())),
-                _ => None,
-            })?,
-        )),
+        (0x0a, [layer, root, Value::Array(parts)]) => {
+            Some(Message::Parts(read_id(layer, root)?, list(parts, TRANSFER_ASK_MAX, read_part)?))
+        }
         _ => None,
     }
 }
@@ -261,6 +286,31 @@ fn list<T>(items: &[Value], max: usize, read: impl Fn(&Value) -> Option<T>) -> O
         return None;
     }
     items.iter().map(read).collect()
+}
+
+/// The mask of coarse buckets is a number, of fine ones 32 bytes: bit n mod 8, the lowest first, of byte n / 8.
+fn buckets_value(buckets: &NamedBuckets) -> Value {
+    match buckets.size {
+        BucketSize::Coarse => {
+            Value::from(buckets.numbers.iter().fold(0, |mask, number| mask | 1u64 << number))
+        }
+        BucketSize::Fine => {
+            let byte = |at: u8| {
+                (0..8).filter(|bit| buckets.numbers.contains(&(at * 8 + bit))).fold(0, |b, n| b | 1 << n)
+            };
+            Value::Bytes((0..32).map(byte).collect())
+        }
+    }
+}
+
+fn read_buckets(mask: &Value) -> Option<NamedBuckets> {
+    let (size, mask) = match mask.as_bytes() {
+        Some(bytes) => (BucketSize::Fine, <[u8; 32]>::try_from(bytes).ok()?.to_vec()),
+        None => (BucketSize::Coarse, u16::try_from(mask.as_u64()?).ok()?.to_le_bytes().to_vec()),
+    };
+    let is_set =
+        |number: &u8| mask.get(usize::from(number / 8)).is_some_and(|byte| byte >> (number % 8) & 1 == 1);
+    Some(NamedBuckets { size, numbers: (0..=u8::MAX).filter(is_set).collect() })
 }
 
 fn state_value(layer: &LayerHash, state: &State) -> Value {
@@ -284,36 +334,51 @@ fn id_and(id: &TransferId, list: Vec<Value>) -> Vec<Value> {
     vec![Value::Bytes(id.layer.0.to_vec()), Value::Bytes(id.root.0.to_vec()), Value::Array(list)]
 }
 
-fn path_value(path: NodePath) -> Value {
-    Value::Array(vec![Value::from(u64::from(path.level())), Value::from(u64::from(path.index()))])
+fn path_items(path: NodePath) -> Vec<Value> {
+    vec![Value::from(u64::from(path.level())), Value::from(u64::from(path.index()))]
 }
 
-fn node_value((path, children): &TreeNode) -> Value {
+fn ask_value(ask: &NodeAsk) -> Value {
+    let held = ask.held.iter().map(|held| Value::Bytes(held.clone()));
+    Value::Array(path_items(ask.path).into_iter().chain(held).collect())
+}
+
+fn node_value(node: &TreeNode) -> Value {
     let child = |(slot, hash): &(u8, TreeHash)| {
         let slot = Value::from(u64::from(*slot));
         Value::Array(vec![slot, Value::Bytes(hash.hash.to_vec()), Value::from(u64::from(hash.count))])
     };
-    let (level, index) = (u64::from(path.level()), u64::from(path.index()));
-    Value::Array(vec![
-        Value::from(level),
-        Value::from(index),
-        Value::Array(children.iter().map(child).collect()),
-    ])
+    let children = Value::Array(node.children.iter().map(child).collect());
+    let same = node.same.map(|same| Value::from(u64::from(same)));
+    Value::Array(path_items(node.path).into_iter().chain([children]).chain(same).collect())
+}
+
+fn part_value(part: &LayerPart) -> Value {
+    let packed = Value::Bytes(part.packed.clone());
+    let same = part.same.iter().map(|same| Value::Bytes(same.clone()));
+    Value::Array(path_items(part.path).into_iter().chain([packed]).chain(same).collect())
 }
 
 fn read_id(layer: &Value, root: &Value) -> Option<TransferId> {
     Some(TransferId { layer: LayerHash(fixed(layer)?), root: Root(fixed(root)?) })
 }
 
-fn read_path(items: &[Value]) -> Option<NodePath> {
-    match items {
-        [level, index] => NodePath::new(level.as_u64()?, index.as_u64()?),
-        _ => None,
-    }
+fn read_path(level: &Value, index: &Value) -> Option<NodePath> {
+    NodePath::new(level.as_u64()?, index.as_u64()?)
+}
+
+fn read_ask(item: &Value, is_held: impl Fn(&[u8]) -> bool) -> Option<NodeAsk> {
+    let [level, index, rest @ ..] = item.as_array()? else { return None };
+    let held = match rest {
+        [] => None,
+        [held] => Some(held.as_bytes().filter(|held| is_held(held))?.to_vec()),
+        _ => return None,
+    };
+    Some(NodeAsk { path: read_path(level, index)?, held })
 }
 
 fn read_node(item: &Value) -> Option<TreeNode> {
-    let [level, index, Value::Array(children)] = item.as_array()? else { return None };
+    let [level, index, Value::Array(children), rest @ ..] = item.as_array()? else { return None };
     let child = |child: &Value| match child.as_array()? {
         [slot, hash, count] => {
             let slot = u8::try_from(slot.as_u64()?).ok().filter(|s| *s < 16)?;
@@ -322,8 +387,22 @@ fn read_node(item: &Value) -> Option<TreeNode> {
         }
         _ => None,
     };
-    let path = NodePath::new(level.as_u64()?, index.as_u64()?)?;
-    Some((path, list(children, 16, child)?))
+    let same = match rest {
+        [] => None,
+        [same] => Some(u16::try_from(same.as_u64()?).ok()?),
+        _ => return None,
+    };
+    Some(TreeNode { path: read_path(level, index)?, children: list(children, 16, child)?, same })
+}
+
+fn read_part(item: &Value) -> Option<LayerPart> {
+    let [level, index, packed, rest @ ..] = item.as_array()? else { return None };
+    let same = match rest {
+        [] => None,
+        [same] => Some(same.as_bytes()?.to_vec()),
+        _ => return None,
+    };
+    Some(LayerPart { path: read_path(level, index)?, packed: packed.as_bytes()?.to_vec(), same })
 }
 
 fn read_state(items: &[Value]) -> Option<State> {
@@ -364,6 +443,11 @@ mod tests {
         let id = TransferId { layer: layer(1), root: Root([2; 32]) };
         let state = State { sequence: Sequence::new(300).unwrap(), root_prefix: [1, 2, 3, 4] };
         let hash = TreeHash { count: 9, hash: [7; 32] };
+        let named = |size, numbers: &[u8]| NamedBuckets { size, numbers: numbers.iter().copied().collect() };
+        let (root, bucket) = (NodePath::ROOT, NodePath::new(3, 4095).unwrap());
+        let plain = |path| NodeAsk { path, held: None };
+        let node = |same| TreeNode { path: root, children: vec![(15, hash)], same };
+        let part = |same| LayerPart { path: bucket, packed: vec![0x80], same };
         for message in [
             Message::Heartbeat {
                 fingerprint: u64::MAX,
@@ -372,14 +456,22 @@ mod tests {
                 heard_s_ago: None,
             },
             Message::Heartbeat { fingerprint: 0, next_by_s: 20, clock: None, heard_s_ago: Some(40) },
-            Message::Ask([7; 16]),
-            Message::Frontier { buckets: 0xffff, states: vec![(layer(1), state)] },
+            Message::Ask(vec![7; 16]),
+            Message::Ask(vec![7; 256]),
+            Message::Frontier {
+                buckets: named(BucketSize::Coarse, &[0, 9, 15]),
+                states: vec![(layer(1), state)],
+            },
+            Message::Frontier {
+                buckets: named(BucketSize::Fine, &[0, 9, 255]),
+                states: vec![(layer(1), state)],
+            },
             Message::Want(vec![(layer(1), None), (layer(2), Some(state))]),
             Message::Refused(vec![(layer(3), Sequence::new(7).unwrap(), 2)]),
-            Message::TreeAsk(id, vec![NodePath::ROOT]),
-            Message::Tree(id, vec![(NodePath::ROOT, vec![(15, hash)])]),
-            Message::PartsAsk(id, vec![BucketIndex::new(4095).unwrap()]),
-            Message::Parts(id, vec![(BucketIndex::new(0).unwrap(), vec![0x80])]),
+            Message::TreeAsk(id, vec![plain(root), NodeAsk { path: root, held: Some(vec![1; 64]) }]),
+            Message::Tree(id, vec![node(None), node(Some(0x8001))]),
+            Message::PartsAsk(id, vec![plain(bucket), NodeAsk { path: bucket, held: Some(vec![1; 12]) }]),
+            Message::Parts(id, vec![part(None), part(Some(vec![5]))]),
             Message::Command(vec![1, 2]),
             Message::Answer(vec![3]),
             Message::Notice(vec![4]),

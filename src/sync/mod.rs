@@ -35,7 +35,7 @@ use broadcast::{LagKind, LayerLag};
 use catch_up::Want;
 pub use convergence::ConvergenceTimes;
 pub use events::{Input, Output};
-use frontier::{FRONTIER_BUCKETS, Frontier, State};
+use frontier::{BucketSize, Frontier, NamedBuckets, State};
 use message::Message;
 use peer::PeerSync;
 use refusal::OwnRefusal;
@@ -102,7 +102,10 @@ impl Engine {
             Input::LinkLost { peer } => self.link_lost(now, peer),
             Input::Acknowledge { peer, layer } => {
                 if let Some(state) = self.held.get(&layer).filter(|_| self.peers.contains_key(&peer)) {
-                    self.send(peer, Message::Frontier { buckets: 0, states: vec![(layer, state)] });
+                    self.send(
+                        peer,
+                        Message::Frontier { buckets: NamedBuckets::none(), states: vec![(layer, state)] },
+                    );
                 }
             }
             Input::Rights { peer, ours } => {
@@ -301,7 +304,7 @@ impl Engine {
         }
         match message {
             Message::Heartbeat { fingerprint, .. } => self.received_heartbeat(now, peer, fingerprint),
-            Message::Ask(hashes) => self.answer(now, peer, hashes),
+            Message::Ask(hashes) => self.answer(now, peer, &hashes),
             Message::Frontier { buckets, states } => self.received_frontier(now, peer, buckets, states),
             Message::Want(wants) => self.received_want(peer, wants),
             Message::Refused(list) => self.received_refusal(now, peer, list),
@@ -351,7 +354,7 @@ impl Engine {
         self.send(peer, Message::Ask(hashes));
     }
 
-    fn answer(&mut self, now: Mono, peer: PeerId, theirs: [u32; FRONTIER_BUCKETS]) {
+    fn answer(&mut self, now: Mono, peer: PeerId, theirs: &[u32]) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         let minute = now.ms() / 60_000;
         if sync.answers.0 != minute {
@@ -361,27 +364,33 @@ impl Engine {
         if sync.answers.1 > FRONTIER_ANSWERS_PER_MINUTE_MAX {
             return;
         }
-        let ours = sync.ours.bucket_hashes();
-        let differing = |n: &usize| ours.get(*n) != theirs.get(*n);
+        let Some(size) = BucketSize::of_count(theirs.len()) else { return };
+        let ours = sync.ours.bucket_hashes(size);
+        let differing =
+            (0..=u8::MAX).zip(ours.iter().zip(theirs)).filter(|(_, (ours, theirs))| ours != theirs);
         let mut messages = Vec::new();
-        let (mut mask, mut states) = (0u16, Vec::new());
-        for number in (0..FRONTIER_BUCKETS).filter(differing) {
-            let bucket: Vec<_> = sync.ours.bucket(number).map(|(l, s)| (*l, *s)).collect();
-            if states.len() + bucket.len() > FRONTIER_ENTRIES_MAX {
-                messages.push(Message::Frontier { buckets: mask, states: std::mem::take(&mut states) });
-                mask = 0;
+        let (mut buckets, mut states) = (NamedBuckets { size, ..NamedBuckets::none() }, Vec::new());
+        for (number, _) in differing {
+            let bucket: Vec<_> = sync.ours.bucket(size, number).map(|(l, s)| (*l, *s)).collect();
+            if states.len() + bucket.len() > FRONTIER_ENTRIES_MAX && !buckets.is_empty() {
+                messages.push(Message::Frontier {
+                    buckets: buckets.clone(),
+                    states: std::mem::take(&mut states),
+                });
+                buckets.numbers.clear();
             }
             if bucket.len() > FRONTIER_ENTRIES_MAX {
                 // Too many for one message: named without the claim that these are all.
-                let parts = bucket.chunks(FRONTIER_ENTRIES_MAX);
-                messages.extend(parts.map(|part| Message::Frontier { buckets: 0, states: part.to_vec() }));
+                let part =
+                    |part: &[_]| Message::Frontier { buckets: NamedBuckets::none(), states: part.to_vec() };
+                messages.extend(bucket.chunks(FRONTIER_ENTRIES_MAX).map(part));
                 continue;
             }
-            mask |= 1 << number;
+            buckets.numbers.insert(number);
             states.extend(bucket);
         }
-        if mask != 0 {
-            messages.push(Message::Frontier { buckets: mask, states });
+        if !buckets.is_empty() {
+            messages.push(Message::Frontier { buckets, states });
         }
         if messages.is_empty() {
             // What was missing has come in the meantime: the asker may believe itself right.
@@ -392,11 +401,17 @@ impl Engine {
         }
     }
 
-    fn received_frontier(&mut self, now: Mono, peer: PeerId, buckets: u16, states: Vec<(LayerHash, State)>) {
+    fn received_frontier(
+        &mut self,
+        now: Mono,
+        peer: PeerId,
+        buckets: NamedBuckets,
+        states: Vec<(LayerHash, State)>,
+    ) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
-        sync.note_answered(buckets, &states);
-        for number in (0..FRONTIER_BUCKETS).filter(|n| buckets >> n & 1 == 1) {
-            let gone: Vec<_> = sync.theirs.bucket(number).map(|(layer, _)| *layer).collect();
+        sync.note_answered(&buckets, &states);
+        for number in &buckets.numbers {
+            let gone: Vec<_> = sync.theirs.bucket(buckets.size, *number).map(|(layer, _)| *layer).collect();
             for layer in gone {
                 sync.theirs.set(layer, None);
                 sync.unconfirmed.remove(&layer);
@@ -411,8 +426,8 @@ impl Engine {
             }
         }
         // Its answer is newer than the heartbeat that caused the question.
-        sync.confirmed |= buckets != 0;
-        sync.met |= buckets != 0;
+        sync.confirmed |= !buckets.is_empty();
+        sync.met |= !buckets.is_empty();
         self.want_from(now, peer);
     }
 
@@ -464,7 +479,7 @@ impl Engine {
         }
         for (peer, states) in due {
             for states in states.chunks(FRONTIER_ENTRIES_MAX) {
-                self.send(peer, Message::Frontier { buckets: 0, states: states.to_vec() });
+                self.send(peer, Message::Frontier { buckets: NamedBuckets::none(), states: states.to_vec() });
             }
         }
     }

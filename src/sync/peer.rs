@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::layer::LayerHash;
 use crate::limits::FRONTIER_ENTRIES_MAX;
-use crate::sync::frontier::{FRONTIER_BUCKETS, Frontier, State};
+use crate::sync::frontier::{Frontier, NamedBuckets, State};
 use crate::time::Mono;
 
 /// What the engine knows of one neighbour.
@@ -38,11 +38,12 @@ pub(super) struct PeerSync {
 impl PeerSync {
     /// The hashes of what it is to compare with what it has: what it is believed to have, or what both have if they are in step, as
     /// two that meet again mostly are. Until it answers, each question is about the same.
-    pub(super) fn hashes_to_compare(&mut self) -> [u32; FRONTIER_BUCKETS] {
-        if self.met {
-            return self.theirs.bucket_hashes();
-        }
-        self.assumed.get_or_insert_with(|| self.ours.clone()).bucket_hashes()
+    pub(super) fn hashes_to_compare(&mut self) -> Vec<u32> {
+        let believed = match self.met {
+            true => &self.theirs,
+            false => self.assumed.get_or_insert_with(|| self.ours.clone()),
+        };
+        believed.bucket_hashes(believed.bucket_size())
     }
 
     /// Takes the fingerprint of its heartbeat: before it has reported, that may show that it has what this node has, or had when it was
@@ -60,9 +61,9 @@ impl PeerSync {
     }
 
     /// Its first answer names the buckets that differ from what was assumed: in the others it holds just that.
-    pub(super) fn note_answered(&mut self, buckets: u16, states: &[(LayerHash, State)]) {
+    pub(super) fn note_answered(&mut self, buckets: &NamedBuckets, states: &[(LayerHash, State)]) {
         let Some(mut assumed) = self.assumed.take() else { return };
-        if buckets == 0 {
+        if buckets.is_empty() {
             // A part of a bucket that has too many for one message: what else it has of it comes too, and nothing is assumed.
             if states.len() >= FRONTIER_ENTRIES_MAX {
                 states.iter().for_each(|(layer, _)| assumed.clear_bucket_of(layer));

@@ -7,7 +7,7 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::limits::FRONTIER_ENTRIES_MAX;
 use crate::store::StoreWrite;
-use crate::sync::frontier::Frontier;
+use crate::sync::frontier::{Frontier, NamedBuckets};
 use crate::sync::message::Message;
 use crate::unicast::Unicast;
 
@@ -47,7 +47,7 @@ impl Unicast {
 fn record(frontier: &Frontier) -> Vec<u8> {
     let states: Vec<_> = frontier.iter().map(|(layer, state)| (*layer, *state)).collect();
     let messages = states.chunks(FRONTIER_ENTRIES_MAX).map(|states| {
-        let bytes = Message::Frontier { buckets: 0, states: states.to_vec() }.encode();
+        let bytes = Message::Frontier { buckets: NamedBuckets::none(), states: states.to_vec() }.encode();
         let length = u32::try_from(bytes.len()).expect("a frontier is short").to_be_bytes();
         [&length[..], &bytes].concat()
     });

@@ -27,7 +27,7 @@ use crate::random::Random;
 use crate::replica::{OwnStateClaim, Replica, Stored};
 use crate::router::{Class, RadioScope, Request, RoutePolicy, RouteTime, Routed, Subject, TransportRouter};
 use crate::sync::broadcast::LayerLag;
-use crate::sync::frontier::{Frontier, State};
+use crate::sync::frontier::{Frontier, NamedBuckets, State};
 use crate::sync::message::{Message, PeerClock};
 use crate::sync::transfer::TransferLane;
 use crate::sync::{self, ConvergenceTimes, Engine};
@@ -165,8 +165,8 @@ impl Unicast {
     }
 
     /// A frontier came over a link. One that answers a question, and so names whole buckets, measures the round trip.
-    pub fn frontier_over(&mut self, core: &Core, link: LinkId, buckets: u16) {
-        if let Some(of) = self.links.get(&link).filter(|_| buckets != 0) {
+    pub fn frontier_over(&mut self, core: &Core, link: LinkId, buckets: &NamedBuckets) {
+        if let Some(of) = self.links.get(&link).filter(|_| !buckets.is_empty()) {
             self.router.table.answered(&of.peer, link, core.now());
         }
     }

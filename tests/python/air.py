@@ -107,3 +107,17 @@ def provisional(data):
     step = coded_time(coder, distance)
     tags = [tags[at:at + 4] for at in range(0, len(tags), 4)]
     return {"distance": distance, "time_step_ms": step, "coder": coder, "tags": tags}
+
+def pair(data):
+    """(kind, what) of a message in a channel of two: which keys the sender holds, or bytes that other pages draw."""
+    refuse_unless(len(data) > 0 and data[0] < 7, "Kind")
+    if data[0]:
+        return data[0], data[1:]
+    rest, keys = data[1:], []
+    for _ in range(2):
+        sequence, rest = take_varint(rest)
+        prefix, rest = take(rest, 4)
+        keys.append((number(sequence), prefix))
+    audience, rest = take_varint(rest)
+    refuse_unless(not rest, "Trailing")
+    return 0, (*keys, number(audience))

@@ -74,6 +74,13 @@ def messages_json(count, v):
         count.refuse(vector["about"], envelope.decode_message, vector.b("hex"))
     for vector in v["layers"]:
         layer(count, vector, v["names"].b("owner"), 2)
+    packed = v["packed"]
+    entries = [cbor.decode(bytes.fromhex(item)) for item in packed["entries"]]
+    count.accept("packed entries", entries, envelope.unpack, packed.b("packed"))
+    hashes = [blake3(cbor.encode(item), packed.b("root"))[:4].hex() for item in entries]
+    count.same("short hashes", hashes, packed["short_hashes"])
+    for vector in packed["refused"]:
+        count.refuse(vector["about"], envelope.unpack, vector.b("hex"))
     held = states(v["frontier"]["states"])
     sums = envelope.bucket_sums(held)
     hashes = [total >> 32 ^ total % 2**32 for total in sums]
@@ -181,6 +188,11 @@ def air_json(count, v):
     count.same("provisional", (got["distance"], got["time_step_ms"], len(got["tags"])), expected)
     made = air.target(got, cbor.decode(second.b("base")), second["context"])
     count.same("provisional: target", cbor.encode(made), second.b("target"))
+    mine, yours, audience = v["pair"]["keys"]
+    keys = [(sequence, unhex(prefix)) for sequence, prefix in (mine, yours)]
+    count.accept("pair: which keys", (0, (*keys, audience)), air.pair, v["pair"].b("which"))
+    for kind, name in enumerate(("mine, then a layer", "yours, then a layer"), 1):
+        count.accept(f"pair: {name}", (kind, b"\x80"), air.pair, v["pair"].b(name))
 
 def alarms_json(count, v):
     document, node = cbor.decode(v.b("document")), v.b("node")

@@ -88,6 +88,30 @@ def map_root(entries):
         level = {n: node(depth, children) for n, children in above.items()}
     return level[0][1] if level else node(0, [])[1]
 
+def unpack(data):
+    """The entries of a part: keys and stamps say what differs from those before."""
+    found, path, stamp = [], b"", 0
+    while data:
+        head, data = take_varint(data)
+        length, data = take_varint(data)
+        refuse_unless(head >> 2 <= len(path), "Shared")
+        rest, data = take(data, length)
+        path = path[:head >> 2] + rest
+        difference, data = take_varint(data)
+        stamp = (stamp + zigzag(difference)) % (1 << 64)
+        item = [[segment.decode() for segment in path.split(b"\xff")], -1 - stamp if head & 1 else stamp]
+        if not head & 1:
+            reader = cbor.Reader(data, 64)
+            item.append(reader.value())
+            refuse_unless(cbor.encode(item[-1]) == data[:reader.at], "OneForm")
+            data = data[reader.at:]
+        if head & 2:
+            saw, data = take(data, 4)
+            item.append(saw)
+        entry(item)
+        found.append(item)
+    return found
+
 def node(level, children):
     count = sum(child[1] for child in children)
     body = cbor.encode([level, count, [[slot, digest] for slot, _, digest in children]])
@@ -182,9 +206,18 @@ def child(value):
     return slot, octets(digest, 32), count
 
 def tree_node(value):
-    level, index, children = items(value, 3)
+    level, index, children, *same = items(value, 3, 4)
     refuse_unless(len(items(children)) <= 16, "Shape")
-    return (*place([level, index]), [child(c) for c in children])
+    return (*place([level, index]), [child(c) for c in children], [number(bits, 16) for bits in same])
+
+def node_ask(value, lengths):
+    level, index, *held = items(value, 2, 3)
+    refuse_unless(all(type(hashes) is bytes and len(hashes) in lengths for hashes in held), "Shape")
+    return (*place([level, index]), *held)
+
+def part(value):
+    level, index, packed, *same = items(value, 3, 4)
+    return (*place([level, index]), octets(packed, len(packed)), *(octets(bits, len(bits)) for bits in same))
 
 def heartbeat(fields):
     refuse_unless(len(fields) >= 3, "Shape")
@@ -194,18 +227,19 @@ def heartbeat(fields):
 
 def frontier(fields):
     mask, states = items(fields, 2)
-    return number(mask, 16), [state(items(s, 3)) for s in items(states)]
+    named = octets(mask, 32) if type(mask) is bytes else number(mask, 16)
+    return named, [state(items(s, 3)) for s in items(states)]
 
 READERS = {
     1: heartbeat,
-    2: lambda f: [number(n, 32) for n in items(f, 16)],
+    2: lambda f: [number(n, 32) for n in items(f, 16, 256)],
     3: frontier,
     4: lambda f: [state(s) if len(items(s, 1, 3)) == 3 else (octets(s[0], 8), None, None) for s in f],
     6: lambda f: [(octets(r[0], 8), number(r[1]), number(r[2], 8)) for r in f if items(r, 3)],
-    7: lambda f: transfer(f, lambda v: place(items(v, 2))),
+    7: lambda f: transfer(f, lambda v: node_ask(v, [64])),
     8: lambda f: transfer(f, tree_node),
-    9: lambda f: transfer(f, lambda v: number(v, 12)),
-    10: lambda f: transfer(f, lambda v: (number(items(v, 2)[0], 12), octets(v[1], len(v[1])))),
+    9: lambda f: transfer(f, lambda v: node_ask(v, range(4, 4097, 4))),
+    10: lambda f: transfer(f, part),
     15: lambda f: number(items(f, 1)[0], 64),
 }
 

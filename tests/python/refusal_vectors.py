@@ -18,6 +18,7 @@ def refused_json(count, v):
         "frontier on air": air.frontier,
         "update": air.update,
         "provisional": air.provisional,
+        "pair": air.pair,
         "whole on air": lambda data: air.whole(OWNER, data),
         "join request": lambda data: federation.decode_request(data, OWNER, OWNER),
         "join answer": federation.decode_answer,

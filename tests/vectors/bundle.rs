@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use tombolo::bundle::{BundlePart, begin, open, seal};
 use tombolo::envelope::Envelope;
 use tombolo::layer::{Content, Kind, Layer};
-use tombolo::sync::frontier::{Frontier, State};
+use tombolo::sync::frontier::{Frontier, NamedBuckets, State};
 use tombolo::sync::message::Message;
 use tombolo_delta::Value;
 use tombolo_mesh::frame::keys::Identity;
@@ -34,7 +34,7 @@ fn file() -> (Vec<u8>, Vec<Vec<u8>>) {
         seal(&mut file, &part, &me, &reader, &ephemeral).unwrap();
     }
     let states = frontier.iter().map(|(layer, state)| (*layer, *state)).collect();
-    (file, vec![Message::Frontier { buckets: 0, states }.encode(), message.encode()])
+    (file, vec![Message::Frontier { buckets: NamedBuckets::none(), states }.encode(), message.encode()])
 }
 
 #[test]

@@ -6,12 +6,14 @@ use tombolo::clock::Timestamp;
 use tombolo::envelope::{BaseRef, CompactEnvelope, Envelope, Payload};
 use tombolo::federation::ends::DocumentEnd;
 use tombolo::federation::{Audience, DocumentPolicy, RadioUse, TrustLevel};
+use tombolo::layer::packed::{pack, unpack};
 use tombolo::layer::{
-    BucketIndex, Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, NodePath, Root,
-    Sequence,
+    BucketIndex, Content, DocumentId, DocumentName, Entry, KeyPath, Kind, Layer, LayerHash, LayerId,
+    MapContent, NodePath, Root, Sequence,
 };
-use tombolo::sync::frontier::{Frontier, State};
-use tombolo::sync::message::{Message, MessageError, PeerClock, TransferId};
+use tombolo::sync::frontier::{BucketSize, Frontier, NamedBuckets, State};
+use tombolo::sync::message::{Message, MessageError, NodeAsk, PeerClock, TransferId, TreeNode};
+use tombolo::sync::transfer::answer_parts;
 use tombolo::time::{Millis, Wall};
 use tombolo_delta::{Key, Limits, Value};
 
@@ -139,9 +141,20 @@ fn accepted_messages() -> Vec<Json> {
     .concat();
     let Content::Map(map) = &notes.content else { unreachable!() };
     let id = TransferId { layer: b, root: notes.head().root };
-    let bucket =
-        map.iter().map(|(key, _)| BucketIndex::of(key)).find(|b| map.bucket(*b).count() > 1).unwrap();
-    let below = NodePath::new(2, u64::from(bucket.get() / 16)).unwrap();
+    let bucket = map
+        .iter()
+        .map(|(key, _)| NodePath::from(BucketIndex::of(key)))
+        .find(|b| map.below(*b).count() > 1)
+        .unwrap();
+    let below = bucket.parent();
+    let held = [short_hashes(map, &notes, bucket), vec![9; 4]].concat();
+    let plain = |path| NodeAsk { path, held: None };
+    let ask = |path, held: &[u8]| NodeAsk { path, held: Some(held.to_vec()) };
+    let node = |path, same| TreeNode {
+        path,
+        children: if same == Some(1) { Vec::new() } else { map.children(path) },
+        same,
+    };
     let offer = Envelope { signed: notes.signed.clone(), payload: Payload::Offer };
     let whole = |envelope| Message::Whole(Box::new(envelope));
     let base = |distance| BaseRef { distance, root_prefix: [0xab, 0xcd], is_short: false };
@@ -150,15 +163,26 @@ fn accepted_messages() -> Vec<Json> {
         exact("heartbeat without a clock", &heartbeat(None)),
         exact("heartbeat of a node that has received something 40 s ago", &heard),
         accepted("heartbeat of a later version: further items are left unread", &later),
-        exact("ask of a node that believes nothing: all buckets are answered", &Message::Ask([0; 16])),
-        exact("ask", &Message::Ask(std::array::from_fn(|n| n as u32 * 0x1111_1111))),
+        exact("ask of a node that believes nothing: all buckets are answered", &Message::Ask(vec![0; 16])),
+        exact("ask", &Message::Ask((0..16).map(|n| n * 0x1111_1111).collect())),
+        exact("ask by fine buckets", &Message::Ask((0..256).map(|n| n * 0x0101_0101).collect())),
         exact(
             "frontier: all of buckets 2 and 10",
-            &Message::Frontier { buckets: 1 << 2 | 1 << 10, states: vec![(a, of_a), (b, of_b)] },
+            &Message::Frontier {
+                buckets: named(BucketSize::Coarse, [2, 10]),
+                states: vec![(a, of_a), (b, of_b)],
+            },
+        ),
+        exact(
+            "frontier: all of the fine buckets of the two",
+            &Message::Frontier {
+                buckets: named(BucketSize::Fine, [a.0[0], b.0[0]]),
+                states: vec![(a, of_a), (b, of_b)],
+            },
         ),
         exact(
             "frontier as a notice of news: no bucket is complete",
-            &Message::Frontier { buckets: 0, states: vec![(b, of_b)] },
+            &Message::Frontier { buckets: NamedBuckets::none(), states: vec![(b, of_b)] },
         ),
         exact(
             "want: one layer whole, one on a state that is held",
@@ -172,18 +196,21 @@ fn accepted_messages() -> Vec<Json> {
             &Message::Refused([1, 2, 3, 5].map(|why| (a, sequence(7), why)).into()),
         ),
         exact("not understood: three messages", &Message::NotUnderstood(3)),
-        exact("tree ask", &Message::TreeAsk(id, vec![NodePath::ROOT, below])),
         exact(
-            "tree",
-            &Message::Tree(
-                id,
-                vec![(NodePath::ROOT, map.children(NodePath::ROOT)), (below, map.children(below))],
-            ),
+            "tree ask: of the second node the children that are held",
+            &Message::TreeAsk(id, vec![plain(NodePath::ROOT), ask(below, &[1; 64])]),
         ),
-        exact("parts ask", &Message::PartsAsk(id, vec![bucket])),
         exact(
-            "parts: three entries in key order",
-            &Message::Parts(id, vec![(bucket, map.bucket_cbor(bucket))]),
+            "tree: of the second node the child in slot 0 is held, and it has no other",
+            &Message::Tree(id, vec![node(NodePath::ROOT, None), node(below, Some(1))]),
+        ),
+        exact(
+            "parts ask: a bucket of which four entries are held, and all below a node",
+            &Message::PartsAsk(id, vec![ask(bucket, &held), plain(below)]),
+        ),
+        exact(
+            "parts: of the bucket the three entries are held, the fourth is not there; then all below the node",
+            &answer_parts(id, map, &[ask(bucket, &held), plain(below)]),
         ),
         compact_json(
             "compact: one state on, a minute later, with an address",
@@ -195,6 +222,49 @@ fn accepted_messages() -> Vec<Json> {
         compact_json("compact: 16 states on, milliseconds, an audience step", base(16), None, 60_123, 2),
         compact_json("compact: time and audience go back", base(300), Some(0), -1_000, -1),
     ]
+}
+
+/// The short hashes of all entries of a bucket.
+fn short_hashes(map: &MapContent, layer: &Layer, bucket: NodePath) -> Vec<u8> {
+    let root = layer.head().root.0;
+    let short = |cbor: Vec<u8>| blake3::keyed_hash(&root, &cbor).as_bytes()[..4].to_vec();
+    map.below(bucket).flat_map(|(key, entry)| short(entry.to_cbor(key))).collect()
+}
+
+/// Entries and their packed form.
+fn packed_entries() -> Json {
+    let (_, notes) = layers();
+    let Content::Map(map) = &notes.content else { unreachable!() };
+    let mut entries: Vec<(&KeyPath, &Entry)> = map.iter().collect();
+    entries.sort_by_key(|(key, _)| *key);
+    let packed = pack(entries.iter().copied(), 1 << 20).unwrap();
+    let head = [0x00, 0x01, b'a', 0x02, 0xf6];
+    let refused = [
+        ("shares a byte with the key before the first", vec![0x04, 0x00, 0x02, 0xf6]),
+        ("cut within a key", vec![0x00, 0x02, b'a']),
+        ("cut before its value", head[..4].to_vec()),
+        ("no text", [&[0x00, 0x01, 0xfe][..], &head[3..]].concat()),
+        ("a number longer than it need be", [&[0x80, 0x00][..], &head[1..]].concat()),
+        ("an object that is not spread over keys", [&head[..4], &[0xa1, 0x61, b'b', 0x01]].concat()),
+        ("three bytes of what it replaced", [&[0x02][..], &head[1..], &[1, 2, 3]].concat()),
+    ];
+    let refused = refused.map(|(about, bytes)| {
+        let error = unpack(&bytes, &mut (1 << 20)).expect_err(about);
+        json!({ "about": about, "hex": hex(bytes), "error": error.to_string() })
+    });
+    json!({
+        "entries": entries.iter().map(|(key, entry)| json!(hex(entry.to_cbor(key)))).collect::<Vec<_>>(),
+        "packed": hex(&packed),
+        "root": hex(notes.head().root.0),
+        "short_hashes": entries.iter().map(|(key, entry)| {
+            json!(hex(&blake3::keyed_hash(&notes.head().root.0, &entry.to_cbor(key)).as_bytes()[..4]))
+        }).collect::<Vec<_>>(),
+        "refused": refused,
+    })
+}
+
+fn named(size: BucketSize, numbers: [u8; 2]) -> NamedBuckets {
+    NamedBuckets { size, numbers: numbers.into() }
 }
 
 fn of_kind(kind: u8, items: impl IntoIterator<Item = Value>) -> Vec<u8> {
@@ -230,8 +300,10 @@ fn refused_lists() -> Vec<(&'static str, Vec<u8>)> {
     let transfer = |kind, items| of_kind(kind, id().into_iter().chain([list(items)]));
     vec![
         ("ask of 15 hashes", of_kind(0x02, (0..15).map(n))),
+        ("ask of 255 hashes", of_kind(0x02, (0..255).map(n))),
         ("ask with a hash of 33 bits", of_kind(0x02, (0..16).map(|_| n(1 << 32)))),
         ("frontier with a mask of 17 bits", of_kind(0x03, [n(1 << 16), list([])])),
+        ("frontier with a mask of 31 bytes", of_kind(0x03, [bytes(31), list([])])),
         ("frontier: a hash of 7 bytes", of_kind(0x03, [n(0), list([list([bytes(7), n(1), bytes(4)])])])),
         (
             "frontier: a sequence of 2^53",
@@ -250,8 +322,17 @@ fn refused_lists() -> Vec<(&'static str, Vec<u8>)> {
             "tree: a child of no entries",
             transfer(0x08, vec![list([n(0), n(0), list([list([n(1), bytes(32), n(0)])])])]),
         ),
-        ("parts ask: bucket 4096", transfer(0x09, vec![n(4096)])),
-        ("parts: entries that are no byte string", transfer(0x0a, vec![two(n(1), list([]))])),
+        ("tree ask: 63 bytes of what is held", transfer(0x07, vec![list([n(0), n(0), bytes(63)])])),
+        (
+            "tree: the held children in 17 bits",
+            transfer(0x08, vec![list([n(0), n(0), list([]), n(1 << 16)])]),
+        ),
+        ("parts ask: bucket 4096", transfer(0x09, vec![two(n(3), n(4096))])),
+        ("parts ask: an entry held in 3 bytes", transfer(0x09, vec![list([n(3), n(0), bytes(3)])])),
+        ("parts ask: no entry held", transfer(0x09, vec![list([n(3), n(0), bytes(0)])])),
+        ("parts ask: 1,025 entries held", transfer(0x09, vec![list([n(3), n(0), bytes(4 * 1025)])])),
+        ("parts: entries that are no byte string", transfer(0x0a, vec![list([n(3), n(1), list([])])])),
+        ("parts: five items", transfer(0x0a, vec![list([n(3), n(1), bytes(0), bytes(1), n(0)])])),
         ("parts: a root of 31 bytes", of_kind(0x0a, [bytes(8), bytes(31), list([])])),
     ]
 }
@@ -347,9 +428,11 @@ fn messages_between_engines() {
             "layers": [layer_vector(&snapshot), layer_vector(&notes)],
             "frontier": {
                 "states": states,
-                "bucket_hashes": frontier.bucket_hashes(),
+                "bucket_hashes": frontier.bucket_hashes(BucketSize::Coarse),
+                "fine_bucket_hashes": frontier.bucket_hashes(BucketSize::Fine),
                 "fingerprint": format!("{:016x}", frontier.fingerprint()),
             },
+            "packed": packed_entries(),
             "audience": {
                 "about": "the writer of sequence 9; `notes` open and as its brief by radio, `log` never by radio",
                 "value": plain(&audience().to_value()),

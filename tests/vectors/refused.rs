@@ -4,6 +4,7 @@
 use super::{check, hex, owner, writer};
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use serde_json::{Value as Json, json};
+use tombolo::broadcast::PairMessage;
 use tombolo::commands::{CommandAnswer, RevocationNotice, SignedCommand};
 use tombolo::envelope::{decode_air, decode_provisional, decode_update};
 use tombolo::federation::Audience;
@@ -61,6 +62,11 @@ fn on_air() -> Vec<Case> {
         ("provisional", "nothing", vec![]),
         ("provisional", "no tags", vec![0x02, 0xfe, 0x7c]),
         ("provisional", "fewer tags than announced", vec![0x22, 0, 0, 0, 0, 0, 0]),
+        ("pair", "nothing", vec![]),
+        ("pair", "a first byte of 7", vec![7, 0x80]),
+        ("pair", "three bytes of a root", vec![0, 1, 0, 0, 0]),
+        ("pair", "a byte behind the last number", [&[0][..], &[0; 5], &[0; 5], &[9, 0]].concat()),
+        ("pair", "a sequence of 2^53", [&[0][..], &[0x80; 7], &[0x10], &[0; 4], &[0; 5], &[9]].concat()),
         ("whole on air", "kind 2", whole(n(2), bytes(3))),
         ("whole on air", "content that is no byte string", whole(n(0), list([]))),
         ("whole on air", "seven items", cbor((0..7).map(n))),
@@ -167,6 +173,7 @@ fn is_refused(what: &str, bytes: &[u8]) -> bool {
         "heartbeat on air" => Heartbeat::decode(bytes).is_err(),
         "frontier on air" => FrontierMessage::decode(bytes).is_err(),
         "update" => decode_update(bytes).is_err(),
+        "pair" => PairMessage::decode(bytes).is_none(),
         "provisional" => decode_provisional(bytes).is_err(),
         "whole on air" => decode_air(owner().peer_id(), bytes).is_err(),
         "join request" => JoinRequest::decode(bytes).is_err(),

@@ -57,21 +57,21 @@ const ACCEPTED: &[(&str, &str, &[&str])] = &[
     ("E9", "envelope", &["/entries/1"]),
     ("E10", "envelope", &["/map", "/map_empty_root"]),
     ("E10", "messages", &["/layers/1"]),
-    ("E11", "messages", &["/accepted/9", "/accepted/10", "/accepted/11"]),
-    ("E12", "messages", &["/accepted/18", "/accepted/19", "/accepted/20"]),
+    ("E11", "messages", &["/accepted/11", "/accepted/12", "/accepted/13"]),
+    ("E12", "messages", &["/accepted/20", "/accepted/21", "/accepted/22"]),
     ("E13", "envelope", &["/compact"]),
     ("E14", "envelope", &["/map_delta"]),
     ("E15", "messages", &["/accepted/0", "/accepted/1", "/accepted/2", "/accepted/3"]),
-    ("E16", "messages", &["/accepted/4", "/accepted/5"]),
-    ("E17", "messages", &["/accepted/6", "/accepted/7"]),
-    ("E18", "messages", &["/accepted/8"]),
-    ("E19", "messages", &["/accepted/12"]),
-    ("E20", "messages", &["/accepted/14"]),
-    ("E21", "messages", &["/accepted/15"]),
-    ("E22", "messages", &["/accepted/16"]),
-    ("E23", "messages", &["/accepted/17"]),
-    ("E24", "messages", &["/accepted/13"]),
-    ("E25", "messages", &["/accepted/14"]),
+    ("E16", "messages", &["/accepted/4", "/accepted/5", "/accepted/6"]),
+    ("E17", "messages", &["/accepted/7", "/accepted/8", "/accepted/9"]),
+    ("E18", "messages", &["/accepted/10"]),
+    ("E19", "messages", &["/accepted/14"]),
+    ("E20", "messages", &["/accepted/16"]),
+    ("E21", "messages", &["/accepted/17"]),
+    ("E22", "messages", &["/accepted/18"]),
+    ("E23", "messages", &["/accepted/19"]),
+    ("E24", "messages", &["/accepted/15"]),
+    ("E25", "messages", &["/accepted/16"]),
     ("E26", "messages", &["/accepted/0"]),
     ("E27", "messages", &["/frontier"]),
     ("E28", "messages", &["/audience"]),
@@ -89,6 +89,8 @@ const ACCEPTED: &[(&str, &str, &[&str])] = &[
     ("E39", "federation", &["/code"]),
     ("E40", "federation", &["/code_compact"]),
     ("E41", "bundle", &["/accepted/0"]),
+    ("E42", "messages", &["/packed"]),
+    ("E43", "air", &["/pair/which"]),
     ("C1", "commands", &["/command"]),
     ("C2", "commands", &["/command"]),
     ("C3", "commands", &["/answers"]),
@@ -183,6 +185,7 @@ fn of_reading(vector: &Json) -> &'static str {
         "frontier on air" => "E34",
         "update" => "E31",
         "provisional" => "E35",
+        "pair" => "E43",
         "whole on air" => "E32",
         "join request" => "E36",
         "join answer" => "E37",
@@ -235,6 +238,10 @@ fn table(file: &str, vectors: &Json) -> Table {
     };
     for (number, vector) in vectors.pointer(at).unwrap().as_array().unwrap().iter().enumerate() {
         enter(requirement(vector), "refused", format!("{at}/{number}"));
+    }
+    let packed = vectors.pointer("/packed/refused").and_then(Json::as_array);
+    for number in 0..packed.map_or(0, Vec::len) {
+        enter("E42", "refused", format!("/packed/refused/{number}"));
     }
     table
 }

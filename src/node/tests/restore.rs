@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
 use crate::limits::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, OWN_STATE_WAIT, RECLAIM_WAIT};
 use crate::store::{ORIGIN_RECORD, StoreOrigin, StoreWrite};
-use crate::sync::frontier::State;
+use crate::sync::frontier::{NamedBuckets, State};
 use crate::sync::message::Message;
 
 /// Two or more friends who trust each other, in step over a document of the first.
@@ -58,7 +58,7 @@ impl Wire {
     /// A frontier of a peer as one node receives it.
     fn claim(&mut self, at: usize, states: Vec<(LayerHash, State)>) {
         let link = *self.links.keys().find(|(node, _)| *node == at).map(|(_, link)| link).unwrap();
-        let bytes = Message::Frontier { buckets: 0, states }.encode();
+        let bytes = Message::Frontier { buckets: NamedBuckets::none(), states }.encode();
         self.queue.push_back((at, Input::Received { link, bytes }));
         self.run();
     }

@@ -1,0 +1,258 @@
+use super::*;
+use crate::clock::Timestamp;
+use crate::identity::Keypair;
+use crate::layer::{DocumentId, DocumentName, Head, Kind, LayerId, Sequence};
+use crate::time::Wall;
+use proptest::prelude::*;
+use tombolo_delta::Value;
+
+const LINK: LinkId = LinkId(1);
+const PEER: PeerId = PeerId([3; 32]);
+
+fn entry(n: u64) -> Entry {
+    Entry { stamp: Timestamp::from_bits(n), value: Some(Value::from(n)), saw: None }
+}
+
+fn key(n: u64) -> KeyPath {
+    KeyPath::parse(&format!("harbour/{n}")).unwrap()
+}
+
+fn map(entries: impl IntoIterator<Item = (u64, u64)>) -> MapContent {
+    MapContent::of_entries(entries.into_iter().map(|(k, v)| (key(k), Arc::new(entry(v))))).unwrap()
+}
+
+fn signed(map: &MapContent, sequence: u64) -> SignedHead {
+    let me = Keypair::from_seeds(&[1; 32], &[2; 32]);
+    let document = DocumentId { owner: me.peer_id(), name: DocumentName::new("d").unwrap() };
+    let head = Head {
+        kind: Kind::Map,
+        layer: LayerId { document, author: me.peer_id() },
+        sequence: Sequence::new(sequence).unwrap(),
+        time: Wall::from_ms(1),
+        audience_sequence: Sequence::NONE,
+        root: map.root(),
+    };
+    head.sign(&me)
+}
+
+fn lane(link: LinkId, arrives: Millis) -> TransferLane {
+    TransferLane { peer: PEER, link, arrives }
+}
+
+/// A transfer of one layer over one link, and what it took.
+struct Fetch {
+    transfers: Transfers,
+    id: TransferId,
+    own: Option<MapContent>,
+    arrives: Millis,
+    open: VecDeque<Message>,
+    open_max: usize,
+    questions: usize,
+    bytes: usize,
+}
+
+impl Fetch {
+    fn begin(theirs: &MapContent, own: Option<MapContent>) -> Self {
+        let mut fetch = Fetch {
+            transfers: Transfers::default(),
+            id: TransferId { layer: signed(theirs, 1).head.layer.hash(), root: theirs.root() },
+            own,
+            arrives: Millis::from_ms(3),
+            open: VecDeque::new(),
+            open_max: 0,
+            questions: 0,
+            bytes: 0,
+        };
+        fetch.transfers.begin(signed(theirs, 1), PEER, fetch.own.as_ref(), Mono::ZERO);
+        fetch
+    }
+
+    /// Asks what is due, and lets `theirs` answer the oldest question, as `changed`. Returns the layer if it has come.
+    fn step(
+        &mut self,
+        theirs: &MapContent,
+        changed: impl Fn(Message) -> Message,
+    ) -> Result<Option<Layer>, TransferError> {
+        let lane = lane(LINK, self.arrives);
+        let asks = self.transfers.asks(Mono::ZERO, &[lane], |_| self.own.as_ref());
+        self.questions += asks.len();
+        self.open.extend(asks.into_iter().map(|(_, message)| message));
+        self.open_max = self.open_max.max(self.open.len());
+        let question = self.open.pop_front().expect("a question is open until all has come");
+        let answer = match &question {
+            Message::TreeAsk(id, asks) => answer_tree(*id, theirs, asks),
+            Message::PartsAsk(id, asks) => answer_parts(*id, theirs, asks),
+            other => panic!("{other:?} is no question for parts"),
+        };
+        let answer = changed(answer);
+        self.bytes += question.encode().len() + answer.encode().len();
+        let own = self.own.as_ref();
+        match answer {
+            Message::Tree(id, nodes) => self.transfers.take_nodes(&id, LINK, nodes, own, Mono::ZERO)?,
+            Message::Parts(id, parts) => self.transfers.take_parts(&id, LINK, parts, own, Mono::ZERO)?,
+            other => panic!("{other:?} is no answer"),
+        }
+        self.transfers.finish(&self.id, own).transpose()
+    }
+
+    fn run(&mut self, theirs: &MapContent) -> Layer {
+        loop {
+            if let Some(layer) = self.step(theirs, |answer| answer).unwrap() {
+                assert_eq!(layer.content.root(), theirs.root());
+                let Content::Map(content) = &layer.content else { unreachable!() };
+                assert_eq!((content.len(), content.size_bytes()), (theirs.len(), theirs.size_bytes()));
+                return layer;
+            }
+        }
+    }
+}
+
+/// Over a fast link the next questions are on their way while an answer is; a slow link has one at a time. Nothing is asked for twice.
+#[test]
+fn a_fast_link_has_several_questions_under_way() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let mut fast = Fetch::begin(&theirs, None);
+    fast.run(&theirs);
+    let mut slow = Fetch { arrives: Millis::from_secs(2), ..Fetch::begin(&theirs, None) };
+    slow.run(&theirs);
+    assert_eq!((fast.open_max, slow.open_max), (ASKS_PER_LINK_MAX, 1));
+    assert!(
+        fast.questions <= slow.questions + 1,
+        "{} questions, {} one at a time",
+        fast.questions,
+        slow.questions
+    );
+}
+
+/// A first transfer asks for all below a node at once: it pays for no hash of a bucket, and neighbours pack.
+#[test]
+fn a_first_transfer_takes_less_than_its_entries() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let mut fetch = Fetch::begin(&theirs, None);
+    fetch.run(&theirs);
+    assert!(fetch.bytes < theirs.size_bytes() * 3 / 4, "{} bytes for {}", fetch.bytes, theirs.size_bytes());
+}
+
+/// Of 8,000 entries 10 differ, 10 are new and 10 gone.
+#[test]
+fn what_is_held_does_not_travel() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let own = map((10..8_010).map(|n| (n, if n % 800 == 0 { 1 } else { n })));
+    let mut fetch = Fetch::begin(&theirs, Some(own));
+    fetch.run(&theirs);
+    assert!(fetch.bytes < 8_000, "{} bytes", fetch.bytes);
+}
+
+/// What came of a state that another overtakes need not come again.
+#[test]
+fn an_overtaken_transfer_goes_on() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let mut fetch = Fetch::begin(&theirs, None);
+    for _ in 0..12 {
+        assert!(fetch.step(&theirs, |answer| answer).unwrap().is_none());
+    }
+    let came = std::mem::take(&mut fetch.bytes);
+    let later = map((0..8_000).map(|n| (n, if n == 77 { 0 } else { n })));
+    fetch.transfers.begin(signed(&later, 2), PEER, None, Mono::ZERO);
+    fetch.id.root = later.root();
+    fetch.open.clear();
+    fetch.run(&later);
+    let mut whole = Fetch::begin(&later, None);
+    whole.run(&later);
+    assert!(fetch.bytes < whole.bytes - came + 4_000, "{} after {came}, of {}", fetch.bytes, whole.bytes);
+}
+
+/// A node whose entries are too large for a part is answered with its children.
+#[test]
+fn large_entries_come_by_bucket() {
+    let large = Entry { value: Some(Value::from("x".repeat(50_000).as_str())), ..entry(7) };
+    let theirs = MapContent::of_entries((0..100).map(|n| (key(n), Arc::new(large.clone())))).unwrap();
+    Fetch::begin(&theirs, None).run(&theirs);
+}
+
+/// What was asked for over a link that is gone is asked for over another, with all that waited there.
+#[test]
+fn what_a_dead_link_owes_is_asked_for_elsewhere() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let mut fetch = Fetch::begin(&theirs, None);
+    while fetch.transfers.under_way.values().any(|transfer| transfer.parts.is_empty()) {
+        fetch.step(&theirs, |answer| answer).unwrap();
+    }
+    let lanes = |link| [lane(LinkId(link), Millis::from_ms(3))];
+    fetch.transfers.asks(Mono::ZERO, &lanes(1), |_| None);
+    assert!(
+        fetch.transfers.asks(Mono::ZERO, &lanes(1), |_| None).is_empty(),
+        "nothing more is asked before an answer"
+    );
+    let transfer = fetch.transfers.under_way.values().next().unwrap();
+    let owed: Vec<NodePath> = transfer.asks_open().flat_map(|ask| &ask.parts).copied().collect();
+    fetch.transfers.link_down(LINK);
+    let again = fetch.transfers.asks(Mono::ZERO, &lanes(2), |_| None).into_iter().flat_map(|(_, message)| {
+        match message {
+            Message::PartsAsk(_, asks) => asks.into_iter().map(|ask| ask.path),
+            other => panic!("{other:?} is no question for parts"),
+        }
+    });
+    assert_eq!(again.collect::<Vec<_>>(), owed);
+}
+
+/// An answer that claims to leave out what is held, and does not fit, is asked for whole, once.
+#[test]
+fn a_misleading_answer_is_asked_for_whole() {
+    let theirs = map((0..8_000).map(|n| (n, n)));
+    let own = map((0..8_000).map(|n| (n, n % 7_999)));
+    let mislead = |answer: Message| match answer {
+        Message::Parts(id, mut parts) => {
+            parts.iter_mut().for_each(|part| part.same = part.same.take().map(|same| vec![0xff; same.len()]));
+            Message::Parts(id, parts)
+        }
+        Message::Tree(id, mut nodes) => {
+            nodes.iter_mut().for_each(|node| node.same = node.same.map(|same| !same));
+            Message::Tree(id, nodes)
+        }
+        other => other,
+    };
+    let mut fetch = Fetch::begin(&theirs, Some(own));
+    loop {
+        if let Some(layer) = fetch.step(&theirs, mislead).unwrap() {
+            assert_eq!(layer.content.root(), theirs.root());
+            break;
+        }
+    }
+    let wrong = |answer: Message| match answer {
+        Message::Tree(id, nodes) => Message::Tree(
+            id,
+            nodes.into_iter().map(|node| TreeNode { children: Vec::new(), ..node }).collect(),
+        ),
+        other => other,
+    };
+    let mut fetch = Fetch::begin(&theirs, None);
+    assert_eq!(fetch.step(&theirs, wrong).err(), Some(TransferError::Hash));
+}
+
+fn contents() -> impl Strategy<Value = Vec<(u64, u64)>> {
+    proptest::collection::vec((0u64..400, 0u64..4), 0..300)
+}
+
+proptest! {
+    /// Whatever is held, what was signed arrives, also where what is held changes in the middle or the answers are cut.
+    #[test]
+    fn any_layer_arrives_whatever_is_held(theirs in contents(), own in proptest::option::of(contents()), flip in any::<u8>()) {
+        let theirs = map(theirs);
+        let mut fetch = Fetch::begin(&theirs, own.map(map));
+        let cut = |answer: Message| match answer {
+            Message::Parts(id, mut parts) if flip % 3 == 0 => {
+                parts.truncate(1 + usize::from(flip / 3) % parts.len().max(1));
+                Message::Parts(id, parts)
+            }
+            other => other,
+        };
+        for round in 0..5_000 {
+            prop_assert!(round < 4_999, "no end");
+            if let Some(layer) = fetch.step(&theirs, cut).unwrap() {
+                prop_assert_eq!(layer.content.root(), theirs.root());
+                break;
+            }
+        }
+    }
+}
