@@ -73,6 +73,24 @@ impl Engine {
         }
     }
 
+    /// Notes that a layer goes to a connected peer ahead of what needs it there, if the peer has not shown it from this sequence on.
+    /// Returns what the peer holds of it; `None` if there is nothing to send.
+    pub fn supply_ahead(
+        &mut self,
+        peer: &PeerId,
+        layer: LayerHash,
+        needed: Sequence,
+    ) -> Option<Option<State>> {
+        let sync = self.peers.get_mut(peer)?;
+        let state = sync.ours.get(&layer).filter(|_| !sync.refused.contains_key(&layer))?;
+        let held = sync.theirs.get(&layer);
+        if held.is_some_and(|held| held.sequence >= needed || held >= state) {
+            return None;
+        }
+        sync.note_supply(layer, state);
+        Some(held)
+    }
+
     pub(super) fn received_refusal(&mut self, now: Mono, peer: PeerId, list: Vec<(LayerHash, Sequence, u8)>) {
         let Some(sync) = self.peers.get_mut(&peer) else { return };
         for (layer, _, reason) in list {

@@ -2,7 +2,7 @@
 
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::layer::{LayerHash, LayerId};
+use crate::layer::{DocumentName, LayerHash, LayerId};
 use crate::router::{Class, RadioScope, Routed, Subject};
 use crate::sync::frontier::State;
 
@@ -19,6 +19,13 @@ pub struct SupplyRequest {
     pub held: Option<State>,
     /// A link that has carried it already without an answer.
     pub silent: Option<LinkId>,
+}
+
+impl SupplyRequest {
+    /// Whether the layer lists who reads and writes its owner's documents.
+    pub(super) fn is_audience(&self) -> bool {
+        self.id.document.name.as_str() == DocumentName::AUDIENCE
+    }
 }
 
 /// What a change of links means for radios.

@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::{DownReason, LinkCaps, LinkId, LinkReport, PeerId};
 
-use crate::core::{Core, InputRejection};
+use crate::core::{Core, InputRejection, reserved_document};
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event, Output};
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId, Sequence, SignedHead};
@@ -448,7 +448,11 @@ impl Unicast {
                 }
             }
         }
-        supplies.sort_by_key(|request| request.class);
+        let ahead: Vec<SupplyRequest> =
+            supplies.iter().filter_map(|request| self.audience_ahead(replica, request)).collect();
+        supplies.extend(ahead);
+        // What lists the readers goes first, also before alarms: without it the rest is refused.
+        supplies.sort_by_key(|request| (!request.is_audience(), request.class));
         for request in supplies {
             if self.supplied_bytes <= SUPPLY_BYTES_PER_TURN_MAX {
                 self.supplied_bytes += self.supply(core, replica, &request);
@@ -463,6 +467,19 @@ impl Unicast {
             let dispatch = Dispatch::new(peer, Class::Bulk, Subject::Parts);
             self.send(core, Dispatch { over: Some(link), ..dispatch }, &message);
         }
+    }
+
+    /// The audience under which a layer was signed, where its reader has not shown it: the reader may not have asked for it yet.
+    fn audience_ahead(&mut self, replica: &Replica, request: &SupplyRequest) -> Option<SupplyRequest> {
+        let owner = request.id.document.owner;
+        if request.is_audience() || request.peer == owner {
+            return None;
+        }
+        let needed = replica.layer(&request.id)?.head().audience_sequence;
+        let document = reserved_document(owner, DocumentName::AUDIENCE);
+        let id = LayerId { document, author: owner };
+        let held = self.engine.supply_ahead(&request.peer, id.hash(), needed)?;
+        Some(SupplyRequest { class: class_of(&id), id, held, silent: None, ..request.clone() })
     }
 
     /// Sends a layer's newest state to one peer, unless the peer has to be asked first for an own state that is not known

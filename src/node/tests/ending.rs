@@ -44,7 +44,7 @@ fn only_its_owner_brings_a_document_to_life() {
         let document = DocumentId { owner, name: DocumentName::new(name).unwrap() };
         let key = KeyPath::parse("k").unwrap();
         let stamp = wire.nodes[1].core.clock.tick();
-        let entry = Entry { stamp, value: Some(Value::from("planted")), saw: None };
+        let entry = Entry { stamp, value: Some(Value::from("planted").into()), saw: None };
         wire.nodes[1].commit_map(&document, BTreeMap::from([(key, Some(entry))])).unwrap();
         wire.queue.push_back((1, Input::Timeout));
         wire.pass(5_000);

@@ -20,6 +20,7 @@ mod calls;
 mod deploy;
 mod deploy_calls;
 mod ending;
+mod meeting;
 mod restore;
 mod revoke;
 mod routes;
@@ -495,8 +496,11 @@ fn a_document_whose_owner_changes_its_kind_survives_a_restart() {
     let link = *wire.links.keys().find(|(node, _)| *node == 1).map(|(_, link)| link).unwrap();
     let entries = |key: &str| {
         let mut map = crate::layer::MapContent::default();
-        let entry =
-            crate::layer::Entry { stamp: Timestamp::new(START, 0), value: Some(Value::Null), saw: None };
+        let entry = crate::layer::Entry {
+            stamp: Timestamp::new(START, 0),
+            value: Some(Value::Null.into()),
+            saw: None,
+        };
         map.change([(KeyPath::parse(key).unwrap(), Some(entry))]).unwrap();
         crate::layer::Content::Map(map)
     };
@@ -532,8 +536,11 @@ fn a_writers_map_under_the_name_of_a_brief_has_no_effect() {
     wire.pass(2_000);
     let (owner, writer) = (wire.nodes[0].core.me, wire.nodes[1].core.me);
     let document = DocumentId { owner, name: DocumentName::new("state.brief").unwrap() };
-    let entry =
-        crate::layer::Entry { stamp: Timestamp::new(START, 0), value: Some(Value::from(1u64)), saw: None };
+    let entry = crate::layer::Entry {
+        stamp: Timestamp::new(START, 0),
+        value: Some(Value::from(1u64).into()),
+        saw: None,
+    };
     let changes = BTreeMap::from([(KeyPath::parse("k").unwrap(), Some(entry))]);
     let forger = &mut wire.nodes[1];
     let forged = forger.authoring.commit_map(&mut forger.core, &mut forger.replica, &document, changes);

@@ -58,6 +58,12 @@ impl Wire {
     }
 
     pub(super) fn connect(&mut self, a: usize, b: usize) {
+        self.link(a, b);
+        self.run();
+    }
+
+    /// The same, of which neither end knows yet.
+    pub(super) fn link(&mut self, a: usize, b: usize) {
         let (la, lb) = (LinkId(self.next), LinkId(self.next + 1));
         self.next += 2;
         self.links.insert((a, la), (b, lb));
@@ -65,7 +71,6 @@ impl Wire {
         let (pa, pb) = (self.nodes[a].peer_id(), self.nodes[b].peer_id());
         self.queue.push_back((a, Input::LinkUp { link: la, peer: pb, caps: link_caps(Medium::Memory) }));
         self.queue.push_back((b, Input::LinkUp { link: lb, peer: pa, caps: link_caps(Medium::Memory) }));
-        self.run();
     }
 
     pub(super) fn cut(&mut self, a: usize, b: usize) {
