@@ -40,8 +40,11 @@ pub const PEERS_MAX: usize = 1_000;
 pub const INVITES_OPEN_MAX: usize = 100;
 /// Bytes that each layer counts beside its content, for what is kept with it.
 pub const LAYER_OVERHEAD_BYTES: usize = 1024;
-/// Bytes of layers that one owner's documents may take here. A layer that would cross it is refused whole.
+/// Bytes of layers that one owner's documents may take here, as canonical CBOR. A layer that would cross it is refused whole.
 pub const OWNER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that one owner's documents may take in memory, with their indexes and older states, as estimated. A layer that would
+/// cross it is refused whole. The largest layer of the format fits; only many small entries take more than twice their CBOR.
+pub const OWNER_MEMORY_MAX: usize = 2 * OWNER_BYTES_MAX;
 /// Older states kept per snapshot layer, as bases for deltas. The oldest goes first.
 pub const STATES_KEPT_MAX: usize = 8;
 /// Bytes of those older states per layer.
@@ -53,6 +56,8 @@ pub const MAP_BASES_KEPT_MAX: usize = 64;
 pub const OWN_STATES_KEPT_MAX: u64 = 65_536;
 /// Keys remembered as dropped per map layer. One more, and all are forgotten, with the bases before them.
 pub const DROPPED_KEYS_KEPT_MAX: usize = 1_024;
+/// Bytes that those keys take in memory. One more, and all are forgotten likewise.
+pub const DROPPED_KEYS_BYTES_MAX: usize = 256 * 1024;
 /// After the first answer of a peer, how long further ones are waited for before a node whose store is newer than its key signs:
 /// a long frontier comes in several messages.
 pub const CONFIRM_PAUSE: Millis = Millis::from_secs(3);
@@ -109,14 +114,17 @@ pub const GROUP_ENTRIES_MAX: u32 = 2_048;
 pub const HELD_ENTRIES_MAX: usize = 1_024;
 /// Hash nodes or buckets asked for in one message of a transfer.
 pub const TRANSFER_ASK_MAX: usize = 256;
-/// Bytes of verified parts waiting for the rest of their layer, in all. When reached, the transfer that
-/// moved least recently is dropped and starts again.
-pub const TRANSFER_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Bytes that verified parts waiting for the rest of their layer take in memory, in all: the largest layer fits. When reached, the
+/// peer that holds most of them loses the transfer that moved least recently, which starts again.
+pub const TRANSFER_MEMORY_MAX: usize = OWNER_MEMORY_MAX;
 /// Own refusals that are remembered. When reached, those that have run out are forgotten; a further one
 /// is then sent but not remembered.
 pub const REFUSALS_KEPT_MAX: usize = 4_096;
-/// Large layers on their way here at a time. One more waits until it is offered again.
+/// Large layers on their way here at a time. For one more, the peer that holds most places gives up the one that moved least
+/// recently, if it holds more than the newcomer; else the newcomer waits until it is offered again.
 pub const TRANSFERS_MAX: usize = 64;
+/// A transfer that has not moved for so long gives way to any other, where there is no place.
+pub const TRANSFER_QUIET: Millis = Millis::from_secs(30);
 /// A transfer that has not moved for so long is given up.
 pub const TRANSFER_STALE: Millis = Millis::from_secs(10 * 60);
 /// Digits of a document's version that a write has to name.

@@ -18,6 +18,7 @@ mod requirements;
 #[path = "vectors/rules.rs"]
 mod rules;
 
+use std::borrow::Cow;
 use std::path::Path;
 use tombolo::time::Wall;
 
@@ -104,7 +105,10 @@ type Written<'a> = (&'a str, Timestamp, Option<Value>, Option<[u8; 4]>);
 fn map(entries: &[Written<'_>]) -> Content {
     let mut map = MapContent::default();
     let entry = |(key, stamp, value, saw): &Written<'_>| {
-        (KeyPath::parse(key).unwrap(), Some(Entry { stamp: *stamp, value: value.clone(), saw: *saw }))
+        (
+            KeyPath::parse(key).unwrap(),
+            Some(Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw }),
+        )
     };
     map.change(entries.iter().map(entry)).unwrap();
     Content::Map(map)
@@ -144,14 +148,17 @@ fn envelopes_and_what_they_sign() {
     let signed = head(Kind::Map, "notes", &writer, 3, time, &content).sign(&writer);
     let notes = Layer { signed, content };
     let entry = |(key, stamp, value, saw): &Written<'_>| {
-        let entry = Entry { stamp: *stamp, value: value.clone(), saw: *saw };
+        let entry = Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw };
         let key = KeyPath::parse(key).unwrap();
         json!({ "key": key.segments(), "stamp": stamp.bits().to_string(), "cbor": hex(entry.to_cbor(&key)), "saw_hash": hex(entry.hash4(&key)) })
     };
     let changes: Vec<_> = entries
         .iter()
         .map(|(key, stamp, value, saw)| {
-            (KeyPath::parse(key).unwrap(), Some(Entry { stamp: *stamp, value: value.clone(), saw: *saw }))
+            (
+                KeyPath::parse(key).unwrap(),
+                Some(Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw }),
+            )
         })
         .chain([(KeyPath::parse("dropped").unwrap(), None)])
         .collect();
@@ -279,6 +286,7 @@ fn messages_on_air() {
     }
     let target = Value::map([("cpu", Value::from(13.25)), ("name", Value::from("attic"))]);
     let Content::Snapshot(base) = &snapshot.content else { unreachable!() };
+    let base = &*base.get();
     let context = Context {
         base_sequence: 7,
         sequence: 9,
@@ -291,13 +299,13 @@ fn messages_on_air() {
         time_step_ms: 121_000,
         audience_step: 0,
         signature: [9; 64],
-        delta: Change::Snapshot { base: base.clone(), target: &target, context },
+        delta: Change::Snapshot { base: base.clone(), target: Cow::Borrowed(&target), context },
     };
     // Long enough that the packed form is the shorter one.
     let text = "the sand holds when the tide is out, and the sand holds when the tide is in";
     let entry = Entry {
         stamp: Timestamp::new(Wall::from_ms(1_800_000_000_000), 0),
-        value: Some(Value::from(text)),
+        value: Some(Value::from(text).into()),
         saw: None,
     };
     let changes = vec![(KeyPath::parse("a/b").unwrap(), Some(entry)), (KeyPath::parse("c").unwrap(), None)];

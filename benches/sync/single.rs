@@ -110,8 +110,9 @@ pub(crate) fn states(at: &Path, a_commit: usize) -> Figures {
 
 /// A node state of a peer as it goes to the disk, with the one before it, which is kept as a base for deltas.
 fn state(peer: &Keypair, minute: u64) -> StoreWrite {
-    let content =
-        |minute| Content::Snapshot(Value::Bytes(value(usize::from(peer.peer_id().0[0]), minute).repeat(4)));
+    let content = |minute| {
+        Content::Snapshot(Value::Bytes(value(usize::from(peer.peer_id().0[0]), minute).repeat(4)).into())
+    };
     let document =
         DocumentId { owner: peer.peer_id(), name: DocumentName::new(DocumentName::STATE).unwrap() };
     let head = Head {

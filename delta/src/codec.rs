@@ -134,6 +134,12 @@ impl CborWriter {
         self
     }
 
+    /// Appends an item that is encoded already, in the deterministic form.
+    pub fn encoded(&mut self, item: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(item);
+        self
+    }
+
     /// How many bytes were written so far.
     pub fn len(&self) -> usize {
         self.out.len()

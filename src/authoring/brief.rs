@@ -1,6 +1,8 @@
 //! Briefs: `NAME.brief` is a snapshot of its own, made by the author from its full document, with thresholds and rounding
 //! per field. It costs less airtime, since most changes do not change it; a reader shows, per field, the later of the two.
 
+use std::borrow::Cow;
+
 use tombolo_delta::{Key, Map, Value};
 use tombolo_transports::PeerId;
 
@@ -37,10 +39,11 @@ impl Authoring {
             return None;
         }
         let fields = Self::brief_fields(core, replica, document)?;
-        let Value::Map(full) = own_snapshot(core, replica, document)? else { return None };
+        let full = own_snapshot(core, replica, document)?;
+        let Value::Map(full) = &*full else { return None };
         let brief = DocumentId { owner: core.me, name: document.name.brief()? };
         let new = brief_of(full, &fields);
-        let is_news = match own_snapshot(core, replica, &brief) {
+        let is_news = match own_snapshot(core, replica, &brief).as_deref() {
             Some(Value::Map(old)) => differs(old, &new, &fields),
             _ => true,
         };
@@ -56,9 +59,9 @@ impl Authoring {
     }
 }
 
-fn own_snapshot<'a>(core: &Core, replica: &'a Replica, document: &DocumentId) -> Option<&'a Value> {
+fn own_snapshot<'a>(core: &Core, replica: &'a Replica, document: &DocumentId) -> Option<Cow<'a, Value>> {
     match &replica.layer(&core.own_layer(document))?.content {
-        Content::Snapshot(value) => Some(value),
+        Content::Snapshot(value) => Some(value.get()),
         Content::Map(_) => None,
     }
 }
@@ -75,11 +78,12 @@ pub fn state_with_brief(replica: &Replica, owner: &PeerId) -> Option<view::State
     else {
         return full;
     };
-    let Some(full) = full else { return Some(signed(time, tombolo_delta::from_value(value).ok()?)) };
+    let value = value.get();
+    let Some(full) = full else { return Some(signed(time, tombolo_delta::from_value(&value).ok()?)) };
     if full.timestamp >= crate::clock::rfc3339(time) {
         return Some(full);
     }
-    let (Ok(Value::Map(under)), Value::Map(over)) = (tombolo_delta::to_value(&full.state), value) else {
+    let (Ok(Value::Map(under)), Value::Map(over)) = (tombolo_delta::to_value(&full.state), &*value) else {
         return Some(full);
     };
     let kept = under.iter().filter(|(key, _)| find(over, key).is_none());

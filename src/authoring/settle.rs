@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use tombolo_delta::Value;
-
 use super::writes::{stands_alone, writable};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
 use crate::io::{CommandError, RequestId, ValueError};
-use crate::layer::{Entry, KeyPath, Kind};
+use crate::layer::{CompactValue, Entry, KeyPath, Kind};
 use crate::merge::{Document, Loser};
 use crate::replica::Replica;
 
@@ -87,7 +85,11 @@ fn taken<'a>(
 }
 
 /// The keys to write so that a value shows under a key, and what is written.
-fn settled(document: &Document, key: &KeyPath, value: Option<Value>) -> BTreeMap<KeyPath, Option<Value>> {
+fn settled(
+    document: &Document,
+    key: &KeyPath,
+    value: Option<CompactValue>,
+) -> BTreeMap<KeyPath, Option<CompactValue>> {
     let mut wanted = BTreeMap::new();
     if value.is_some() {
         let above = key.parents().filter(|above| stands_alone(document, above));

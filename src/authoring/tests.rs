@@ -94,7 +94,7 @@ fn a_refused_value_leaves_the_map_as_it_was() {
     let before = (side.value(&document), side.replica.state(&side.core.own_layer(&document)));
     let mut edits = side.edits(&[("b", Some(2)), ("c", Some(3))]);
     let huge = Value::Text("x".repeat(crate::limits::ENTRY_BYTES_MAX + 1));
-    edits.get_mut(&key("c")).unwrap().as_mut().unwrap().value = Some(huge);
+    edits.get_mut(&key("c")).unwrap().as_mut().unwrap().value = Some(huge.into());
     assert!(matches!(side.commit(&document, edits), Err(CommandError::BadValue(_))));
     assert_eq!((side.value(&document), side.replica.state(&side.core.own_layer(&document))), before);
     assert!(side.roots_hold());

@@ -297,7 +297,7 @@ impl Authoring {
                 .winner(&key)
                 .filter(|winner| winner.author != core.me)
                 .map(|winner| winner.entry.hash4(&key));
-            let entry = Entry { stamp: core.clock.tick(), value, saw };
+            let entry = Entry { stamp: core.clock.tick(), value: value.map(Into::into), saw };
             entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
             changes.push((key, Some(entry)));
         }
@@ -320,7 +320,7 @@ impl Authoring {
         let content = Content::snapshot(tree).map_err(ValueError::from)?;
         if let (true, Content::Snapshot(value)) = (changed, content) {
             replica.recovery_mut().note_written(id, []);
-            self.staged.put_snapshot(id, value);
+            self.staged.put_snapshot(id, value.into_value());
         }
         self.staged.reply(request, id, WriteKind::Document { set: usize::from(changed), deleted: 0 });
         Ok(())
@@ -357,7 +357,7 @@ impl Authoring {
 
 /// Whether a reader sees a value under a key that has no place for members.
 pub(super) fn stands_alone(document: &Document, key: &KeyPath) -> bool {
-    document.shown(key).is_some_and(|value| !matches!(value, Value::Map(_)))
+    document.shown(key).is_some_and(|value| !value.is_object())
 }
 
 /// Which peers this node hears and which it has lost, for those who read its state and know them; none: it has heard no peer.

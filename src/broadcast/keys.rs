@@ -153,6 +153,7 @@ impl Keys {
 fn sealed_key(core: &Core, replica: &Replica, owner: &PeerId) -> Option<AudienceKey> {
     let id = LayerId { document: reserved_document(*owner, DocumentName::KEYS), author: *owner };
     let Content::Snapshot(value) = &replica.layer(&id)?.content else { return None };
+    let value = value.get();
     let epoch = u32::try_from(value.get("epoch")?.as_u64()?).ok()?;
     let sealed = SealedKeys::from_bytes(value.get("sealed")?.as_bytes()?).ok()?;
     open_sealed(&core.radio_identity(), owner, epoch, &sealed)

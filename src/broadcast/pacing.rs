@@ -170,9 +170,11 @@ pub(crate) fn class_of(id: &LayerId) -> Priority {
 
 /// What of a node state is news: all that is no figure.
 fn news_of(replica: &Replica, id: &LayerId) -> [u8; 8] {
-    let Some(Content::Snapshot(Value::Map(fields))) = replica.layer(id).map(|layer| &layer.content) else {
+    let Some(Content::Snapshot(value)) = replica.layer(id).map(|layer| &layer.content) else {
         return [0; 8];
     };
+    let value = value.get();
+    let Value::Map(fields) = &*value else { return [0; 8] };
     let is_figure = |value: &Value| matches!(value, Value::Float(_)) || value.as_u64().is_some();
     let news: Map = fields
         .iter()

@@ -220,7 +220,7 @@ fn on_base(
     };
     let (sequence, time, value) = match &layer.content {
         Content::Snapshot(value) if State::of(&layer.signed) == on => {
-            (head.sequence, head.time, value.clone())
+            (head.sequence, head.time, value.get().into_owned())
         }
         _ => older()?,
     };

@@ -91,11 +91,13 @@ impl Broadcast {
     ) -> Vec<Value> {
         let present = replica.layer(&core.own_layer(document));
         let present = present.map(|layer| (&layer.content, layer.head().time));
-        let (Some(room), Some((Content::Snapshot(Value::Map(old)), old_time)), Value::Map(new)) =
-            (self.delta_room(replica, document), present, &value)
+        let (Some(room), Some((Content::Snapshot(old), old_time))) =
+            (self.delta_room(replica, document), present)
         else {
             return vec![value];
         };
+        let old = old.get();
+        let (Value::Map(old), Value::Map(new)) = (&*old, &value) else { return vec![value] };
         let time = core.clock.signing_time();
         let context =
             Context { base_sequence: 1, sequence: 2, base_time_ms: old_time.ms(), time_ms: time.ms() };

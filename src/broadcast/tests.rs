@@ -110,7 +110,7 @@ fn a_new_reader_gets_the_present_key_and_a_removed_one_renews_it() {
     station.side.sign_audience();
     assert_eq!(station.renew_key(Some(&before)), 1, "one more reader");
     let before = station.audience();
-    station.side.replica.remove_peer(&reader.me());
+    station.side.remove(reader.me());
     station.side.sign_audience();
     assert_eq!(station.renew_key(Some(&before)), 2, "a reader has left");
 }
@@ -133,7 +133,7 @@ fn the_previous_key_is_used_until_every_reader_was_received_under_the_present_on
     station.side.sign_audience();
     station.drive();
     let before = station.audience();
-    station.side.replica.remove_peer(&leaving);
+    station.side.remove(leaving);
     station.side.sign_audience();
     station.renew_key(Some(&before));
     station.drive();

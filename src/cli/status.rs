@@ -46,6 +46,9 @@ pub(super) fn run(context: &CliContext) -> CliResult {
     for transfer in status.get("transfers").map(print::items).unwrap_or_default() {
         print::line(&format!("on air: {}", print::clean(&print::transfer(transfer))))?;
     }
+    for layer in status.get("large_layers").map(print::items).unwrap_or_default() {
+        print::line(&format!("large: {}", print::clean(print::text(layer, "words"))))?;
+    }
     problems(status, &needs)?;
     if running {
         print::hint(DETAILS);

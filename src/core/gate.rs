@@ -269,7 +269,6 @@ impl Gate {
 
     /// The memory equals the disk again.
     pub fn loaded(&mut self) {
-        self.writes.clear();
         if let Some(fault) = &mut self.fault {
             fault.memory_is_ahead = false;
         }
@@ -315,7 +314,7 @@ mod tests {
     fn state(peer: u8, sequence: u64) -> Box<LayerWrite> {
         let me = Keypair::from_seeds(&[peer; 32], &[peer; 32]);
         let document = reserved_document(me.peer_id(), DocumentName::STATE);
-        let content = Content::Snapshot(Value::from(sequence));
+        let content = Content::Snapshot(Value::from(sequence).into());
         let head = Head {
             kind: Kind::Snapshot,
             layer: LayerId { document, author: me.peer_id() },

@@ -61,6 +61,10 @@ impl TestSide {
         });
     }
 
+    pub(crate) fn remove(&mut self, peer: PeerId) {
+        self.replica.remove_peer(&mut self.core, &peer);
+    }
+
     /// Signs the audience that follows from the peers.
     pub(crate) fn sign_audience(&mut self) {
         let audience: Audience = self.replica.audience_due([1; 16]).unwrap();
@@ -84,7 +88,7 @@ impl TestSide {
         let mut map = MapEdits::new();
         for (key, value) in changes {
             let stamp = self.core.clock.tick();
-            let entry = value.map(|value| Entry { stamp, value: Some(Value::from(value)), saw: None });
+            let entry = value.map(|value| Entry { stamp, value: Some(Value::from(value).into()), saw: None });
             map.insert(KeyPath::parse(key).unwrap(), entry);
         }
         map

@@ -4,6 +4,7 @@
 //! out   the documents of all nodes -> `Watches::due_messages` -> record *taken* -> commit -> `Output::Notify`
 //! back  `Input::Notified` -> record -> commit
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
@@ -155,7 +156,7 @@ impl AlarmDesk<'_> {
         let document = self.core.own_document(DocumentName::ALARMS);
         let own = self.watches.own();
         match self.replica.layer(&self.core.own_layer(&document)).map(|layer| &layer.content) {
-            Some(Content::Snapshot(held)) => Some(own.to_value()).filter(|value| value != held),
+            Some(Content::Snapshot(held)) => Some(own.to_value()).filter(|value| held != value),
             Some(Content::Map(_)) => None,
             None => (!own.is_empty()).then(|| own.to_value()),
         }
@@ -239,7 +240,8 @@ impl AlarmDesk<'_> {
     }
 
     fn app_reading(&self, id: &PeerId, kind: WatchKind, app: &str) -> WatchReading {
-        let Some(apps) = self.state_field(id, "apps").and_then(Value::as_array) else {
+        let apps = self.state_field(id, "apps");
+        let Some(apps) = apps.as_deref().and_then(Value::as_array) else {
             return WatchReading::Unknown;
         };
         let is_meant = |entry: &&Value| entry.get("id").and_then(Value::as_text) == Some(app);
@@ -257,7 +259,7 @@ impl AlarmDesk<'_> {
     }
 
     fn disk_reading(&self, id: &PeerId, limit: u8) -> WatchReading {
-        let bytes = |name: &str| self.state_field(id, name).and_then(Value::as_u64);
+        let bytes = |name: &str| self.state_field(id, name).and_then(|field| field.as_u64());
         let (Some(used), Some(total)) = (bytes("disk_used_bytes"), bytes("disk_total_bytes")) else {
             return WatchReading::Unknown;
         };
@@ -308,13 +310,13 @@ impl AlarmDesk<'_> {
 
     /// A field of a node's signed state, from the full one or its brief, whichever is later. What is provisional decides no
     /// alarm.
-    fn state_field(&self, id: &PeerId, name: &str) -> Option<&Value> {
+    fn state_field(&self, id: &PeerId, name: &str) -> Option<Cow<'_, Value>> {
         let documents = [DocumentName::STATE, "state.brief"].map(|name| reserved_document(*id, name));
         let layers = documents
             .into_iter()
             .filter_map(|document| self.replica.layer(&LayerId { document, author: *id }));
         let fields = layers.filter_map(|layer| match &layer.content {
-            Content::Snapshot(value) => Some((layer.head().time, value.get(name)?)),
+            Content::Snapshot(value) => Some((layer.head().time, value.member(name)?)),
             Content::Map(_) => None,
         });
         fields.max_by_key(|(time, _)| *time).map(|(_, field)| field)

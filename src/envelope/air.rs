@@ -24,7 +24,7 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
     let packed = match &layer.content {
         Content::Snapshot(value) => {
             let context = from_nothing(head.sequence.get(), head.time);
-            let delta = tombolo_delta::diff(&Value::Null, value, &context);
+            let delta = tombolo_delta::diff(&Value::Null, &value.get(), &context);
             tombolo_delta::encode(&Value::Null, &delta, &context)
         }
         Content::Map(map) => {

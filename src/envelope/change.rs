@@ -1,5 +1,7 @@
 //! What leads from a base to a layer's present state: as the author has it, and as a receiver reads it on a base.
 
+use std::borrow::Cow;
+
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{CompactEnvelope, EnvelopeError, MapChanges, decode_changes, encode_changes};
@@ -14,7 +16,7 @@ pub enum Change<'a> {
         /// The value that the receiver holds.
         base: Value,
         /// The value that was signed.
-        target: &'a Value,
+        target: Cow<'a, Value>,
         /// Sequences and signed times of both.
         context: Context,
     },

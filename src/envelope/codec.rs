@@ -168,7 +168,7 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
     out.bytes(&envelope.signed.signature);
     match &envelope.payload {
         Payload::Whole(Content::Snapshot(value)) => {
-            out.array(1).value(value);
+            value.write(out.array(1));
         }
         Payload::Whole(Content::Map(map)) => {
             out.array(1).array(map.len());

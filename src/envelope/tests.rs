@@ -1,5 +1,7 @@
 //! Envelopes on air, read back, cut short and made up.
 
+use std::borrow::Cow;
+
 use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{Entry, KeyPath};
@@ -14,7 +16,7 @@ fn value(cpu: i64, name: &str) -> Value {
 fn changes() -> impl Strategy<Value = MapChanges> {
     let entry = (any::<u64>(), proptest::option::of("[a-z]{0,40}")).prop_map(|(bits, text)| Entry {
         stamp: Timestamp::from_bits(bits),
-        value: text.map(|text| Value::from(text.as_str())),
+        value: text.map(|text| Value::from(text.as_str()).into()),
         saw: None,
     });
     let change = ("[a-z]{1,8}(/[a-z]{1,8}){0,2}", proptest::option::of(entry));
@@ -62,7 +64,7 @@ proptest! {
         let (base, context) = (value(i64::from(old), "attic"), Context::default());
         let targets: Vec<Value> = parts.iter().map(|(_, cpu, name)| value(i64::from(*cpu), name)).collect();
         let items: Vec<UpdateItem> = parts.iter().zip(&targets).map(|((envelope, ..), target)| {
-            encode_update(&envelope.with(Change::Snapshot { base: base.clone(), target, context }), false)
+            encode_update(&envelope.with(Change::Snapshot { base: base.clone(), target: Cow::Borrowed(target), context }), false)
         }).collect();
         let bytes = join_update(&items).unwrap();
         let room: usize = items.iter().rev().skip(1).map(|item| item.room().unwrap()).sum();
@@ -81,7 +83,7 @@ proptest! {
         let mut changes = changes;
         if long {
             // More than is packed.
-            let entry = Entry { stamp: Timestamp::from_bits(7), value: Some("x".repeat(5_000).as_str().into()), saw: None };
+            let entry = Entry { stamp: Timestamp::from_bits(7), value: Some(Value::from("x".repeat(5_000).as_str()).into()), saw: None };
             changes.insert(0, (KeyPath::parse("0").unwrap(), Some(entry)));
         }
         let time = 1_800_000_000_000;
@@ -95,7 +97,7 @@ proptest! {
     #[test]
     fn a_provisional_state_reads_back(envelope in envelope(), cpu in any::<i32>(), tags in 1u8..16) {
         let (base, target, context) = (value(1, "attic"), value(i64::from(cpu), "attic"), Context::default());
-        let change = Change::Snapshot { base: base.clone(), target: &target, context };
+        let change = Change::Snapshot { base: base.clone(), target: Cow::Borrowed(&target), context };
         let body = encode_provisional(&envelope.with(change), tags).unwrap();
         let bytes = [&body[..], &[7].repeat(4 * usize::from(tags))].concat();
         let ProvisionalUpdate { envelope: read, body: over, tags: found } = decode_provisional(&bytes).unwrap();
@@ -125,7 +127,8 @@ proptest! {
 fn what_names_the_base_takes_two_bytes() {
     let (base, target) = (value(1, "attic"), value(2, "attic"));
     let context = Context { base_time_ms: 1, time_ms: 1, ..Context::default() };
-    let alone = Change::Snapshot { base: base.clone(), target: &target, context }.encode().len();
+    let alone =
+        Change::Snapshot { base: base.clone(), target: Cow::Borrowed(&target), context }.encode().len();
     let length = |distance: u64, off_ms: i64| {
         let envelope = CompactEnvelope {
             base: BaseRef { distance, root_prefix: [0xff, 0], is_short: true },
@@ -133,7 +136,7 @@ fn what_names_the_base_takes_two_bytes() {
             time_step_ms: 60_000 * distance as i64 + off_ms,
             audience_step: 0,
             signature: [0; 64],
-            delta: Change::Snapshot { base: base.clone(), target: &target, context },
+            delta: Change::Snapshot { base: base.clone(), target: Cow::Borrowed(&target), context },
         };
         encode_update(&envelope, false).len()
     };

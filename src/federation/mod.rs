@@ -136,6 +136,16 @@ impl Federation {
         self.peers.remove(id)
     }
 
+    /// Whether an identity is neither this node nor a peer of it.
+    pub fn is_stranger(&self, id: &PeerId) -> bool {
+        *id != self.me && !self.peers.contains_key(id)
+    }
+
+    /// Forgets the audience of an owner that is no peer any more.
+    pub fn forget_audience(&mut self, owner: &PeerId) {
+        self.audiences.remove(owner);
+    }
+
     /// Takes note of the newest audience of an owner.
     pub fn put_audience(&mut self, owner: PeerId, audience: Audience, sequence: Sequence) {
         self.audiences.insert(owner, HeldAudience { audience, sequence });

@@ -38,6 +38,7 @@ use crate::identity::Keypair;
 use crate::node::{
     Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Query, Reply, RequestId,
 };
+use crate::replica::Replica;
 use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
 use crate::system_clock::{machine_boot, now};
 use crate::time::Millis;
@@ -258,6 +259,25 @@ pub(crate) fn open(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets)
     node_on(folder, config, keypair, store)
 }
 
+/// The same for a node that is to remove a peer: the peer's documents leave the disk before the store is read, so that one which is
+/// too large for the memory of this machine can be made smaller.
+fn open_to_remove(folder: &Path, config: &Config, peer: &str) -> Result<(Node, LinkSecrets), StartError> {
+    let keypair = key::load(folder)?;
+    let path = folder.join(STORE_FILE);
+    let mut store = open_store(folder, &path, &keypair)?;
+    let mut clear = || -> Result<(), StoreError> {
+        let mut peers = Replica::new(keypair.peer_id(), now().mono);
+        store.peers()?.into_iter().for_each(|peer| peers.put_peer(peer));
+        match peers.resolve_peer(peer) {
+            Ok(owner) => store.clear_documents_of(&owner, &keypair.peer_id()).map(drop),
+            // The node answers what is wrong with the text.
+            Err(_) => Ok(()),
+        }
+    };
+    clear().map_err(|source| StartError::Store { path, source })?;
+    node_on(folder, config, keypair, store)
+}
+
 /// The same for a node that is to run. Whether the disk takes writes is known from the start.
 pub(crate) fn open_to_run(folder: &Path, config: &Config) -> Result<(Node, LinkSecrets), StartError> {
     let keypair = key::load(folder)?;
@@ -299,7 +319,10 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
         return Err(DirectError::NeedsDaemon);
     }
     let needs_links = matches!(command, Command::Query(Query::Ping { .. }));
-    let (mut node, _) = open(folder, &load_config(folder)?)?;
+    let (mut node, _) = match &command {
+        Command::Admin(Admin::Remove { peer }) => open_to_remove(folder, &load_config(folder)?, peer)?,
+        Command::Admin(_) | Command::Query(_) | Command::Write(_) => open(folder, &load_config(folder)?)?,
+    };
     let request = RequestId(1);
     node.handle_input(now(), Input::Command { request, command });
     for _ in 0..TURNS_MAX {

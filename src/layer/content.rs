@@ -6,7 +6,9 @@ use std::sync::Arc;
 use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 
 use crate::layer::tree::HashTree;
-use crate::layer::{BUCKETS, BucketIndex, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
+use crate::layer::{
+    BUCKETS, BucketIndex, CompactValue, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash,
+};
 use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
 
 /// A key in which two states of a map differ, and its entry in the later one; none where it has none any more.
@@ -16,7 +18,7 @@ pub type EntryChange = (KeyPath, Option<Arc<Entry>>);
 #[derive(Clone, Debug)]
 pub enum Content {
     /// Of a snapshot: one value.
-    Snapshot(Value),
+    Snapshot(CompactValue),
     /// Of a map: its entries.
     Map(MapContent),
 }
@@ -51,7 +53,7 @@ impl Content {
     /// The content of a layer without a state.
     pub fn empty(kind: Kind) -> Self {
         match kind {
-            Kind::Snapshot => Content::Snapshot(Value::Null),
+            Kind::Snapshot => Content::Snapshot(Value::Null.into()),
             Kind::Map => Content::Map(MapContent::default()),
         }
     }
@@ -63,7 +65,7 @@ impl Content {
     /// The limit that the value exceeds.
     pub fn snapshot(value: Value) -> Result<Self, ContentError> {
         snapshot_limits().check(&value)?;
-        Ok(Content::Snapshot(value))
+        Ok(Content::Snapshot(value.into()))
     }
 
     /// Whether it is a snapshot or a map.
@@ -77,7 +79,7 @@ impl Content {
     /// The BLAKE3 root that is signed.
     pub fn root(&self) -> Root {
         match self {
-            Content::Snapshot(value) => snapshot_root(&tombolo_delta::to_cbor(value)),
+            Content::Snapshot(value) => snapshot_root(&value.to_cbor()),
             Content::Map(map) => map.root(),
         }
     }
@@ -85,7 +87,7 @@ impl Content {
     /// The whole content as canonical CBOR: the value, or the entries by bucket and key.
     pub fn to_cbor(&self) -> Vec<u8> {
         match self {
-            Content::Snapshot(value) => tombolo_delta::to_cbor(value),
+            Content::Snapshot(value) => value.to_cbor(),
             Content::Map(map) => write_entries(map.bytes + 8, map.len(), map.iter()),
         }
     }
@@ -97,7 +99,9 @@ impl Content {
     /// An error where the bytes are no content of this kind, or exceed a limit.
     pub fn from_cbor(kind: Kind, bytes: &[u8]) -> Result<Self, ContentError> {
         match kind {
-            Kind::Snapshot => Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?)),
+            Kind::Snapshot => {
+                Ok(Content::Snapshot(tombolo_delta::from_cbor(bytes, &snapshot_limits())?.into()))
+            }
             Kind::Map => {
                 let entries = read_entries(bytes)?.into_iter().map(|(key, entry)| (key, Arc::new(entry)));
                 Ok(Content::Map(MapContent::of_entries(entries)?))
@@ -105,10 +109,10 @@ impl Content {
         }
     }
 
-    /// Bytes this content takes, about: what quotas count.
+    /// Bytes of its canonical CBOR, about: what the format limits, and what travels.
     pub fn bytes(&self) -> usize {
         match self {
-            Content::Snapshot(value) => tombolo_delta::to_cbor(value).len(),
+            Content::Snapshot(value) => value.cbor_len(),
             Content::Map(map) => map.bytes,
         }
     }
@@ -167,6 +171,11 @@ fn write_entries<'a>(
     out.finish()
 }
 
+/// Bytes that the indexes take for an entry, about: its places in its bucket, in the merged view and in the log of changes.
+const ENTRY_INDEX_BYTES: usize = 112;
+/// Bytes that they take for a bucket: its list and its hashes.
+const BUCKET_INDEX_BYTES: usize = 256;
+
 /// The entries of one bucket in key order: few, since a layer has 4,096 buckets.
 type Bucket = Vec<(KeyPath, Arc<Entry>)>;
 
@@ -178,6 +187,9 @@ pub struct MapContent {
     buckets: BTreeMap<BucketIndex, Bucket>,
     entries: usize,
     bytes: usize,
+    /// Bytes of the keys in memory, and of the entries.
+    keys_memory: usize,
+    entries_memory: usize,
     tombstones: usize,
     tree: HashTree,
 }
@@ -263,9 +275,20 @@ impl MapContent {
         self.buckets.range(path.buckets()).flat_map(|(_, entries)| entries).map(|(key, entry)| (key, entry))
     }
 
-    /// Bytes of the entries, as quotas count them.
+    /// Bytes of the entries' canonical CBOR.
     pub fn size_bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Bytes that the entries take in memory, about, with their keys and the indexes in which they stand.
+    pub fn memory_bytes(&self) -> usize {
+        let indexes = self.entries * ENTRY_INDEX_BYTES + self.buckets.len() * BUCKET_INDEX_BYTES;
+        self.keys_memory + self.entries_memory + indexes
+    }
+
+    /// Bytes of that which are the keys'.
+    pub fn keys_memory_bytes(&self) -> usize {
+        self.keys_memory
     }
 
     /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
@@ -356,10 +379,14 @@ impl MapContent {
             for (key, entry) in later.values().flatten() {
                 self.entries -= 1;
                 self.bytes -= entry.size(key);
+                self.keys_memory -= key.memory_bytes();
+                self.entries_memory -= entry.memory_bytes();
                 self.tombstones -= usize::from(entry.is_tombstone());
             }
             self.entries += part.entries;
             self.bytes += part.bytes;
+            self.keys_memory += part.keys_memory;
+            self.entries_memory += part.entries_memory;
             self.tombstones += part.tombstones;
             let hash_of = |bucket: &BucketIndex| (*bucket, part.hash(NodePath::from(*bucket)));
             hashes.extend(part.buckets.keys().map(hash_of));
@@ -382,6 +409,8 @@ impl MapContent {
         if let Some((entry, size)) = &entry {
             self.entries += 1;
             self.bytes += size;
+            self.keys_memory += key.memory_bytes();
+            self.entries_memory += entry.memory_bytes();
             self.tombstones += usize::from(entry.is_tombstone());
         }
         let old = match (place.map(|at| (at, entries.get_mut(at))), entry) {
@@ -399,6 +428,8 @@ impl MapContent {
         if let Some(old) = &old {
             self.entries -= 1;
             self.bytes -= old.size(&key);
+            self.keys_memory -= key.memory_bytes();
+            self.entries_memory -= old.memory_bytes();
             self.tombstones -= usize::from(old.is_tombstone());
         }
         old
@@ -456,7 +487,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn entry(stamp: u64, value: Option<Value>) -> Entry {
-        Entry { stamp: Timestamp::from_bits(stamp), value, saw: (stamp > 9).then_some([1, 2, 3, 4]) }
+        Entry {
+            stamp: Timestamp::from_bits(stamp),
+            value: value.map(Into::into),
+            saw: (stamp > 9).then_some([1, 2, 3, 4]),
+        }
     }
 
     fn changes() -> impl Strategy<Value = Vec<(KeyPath, Option<Entry>)>> {
@@ -479,6 +514,7 @@ mod tests {
             let mut at_once = MapContent::default();
             at_once.change(list).unwrap();
             prop_assert_eq!(one_by_one.root(), at_once.root());
+            prop_assert_eq!(one_by_one.memory_bytes(), at_once.memory_bytes());
             let content = Content::Map(at_once);
             let again = Content::from_cbor(Kind::Map, &content.to_cbor()).unwrap();
             prop_assert_eq!(again.root(), content.root());

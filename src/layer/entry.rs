@@ -7,10 +7,11 @@
 //! `stamp` is the 64-bit hybrid clock stamp; a negative number marks the tombstone, as CBOR writes it at
 //! no cost. `saw` is 4 bytes. `src/envelope/FORMAT.md` draws it.
 
-use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len, cbor_len};
+use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len};
 
 use crate::clock::Timestamp;
-use crate::layer::{ContentError, KeyError, KeyPath};
+use crate::layer::compact::allocated;
+use crate::layer::{CompactValue, ContentError, KeyError, KeyPath};
 use crate::limits::{DEPTH_MAX, ENTRY_BYTES_MAX};
 
 /// The first 4 bytes of the hash of an entry: how its successor proves that its author saw it.
@@ -22,7 +23,7 @@ pub struct Entry {
     /// When, by the hybrid clock.
     pub stamp: Timestamp,
     /// The value: a scalar, an array or an empty object; none is a tombstone.
-    pub value: Option<Value>,
+    pub value: Option<CompactValue>,
     /// The entry of another author that this one replaced.
     pub saw: Option<EntryHash>,
 }
@@ -58,7 +59,7 @@ impl Entry {
         let stamp = i128::from(self.stamp.bits());
         let mut items = vec![key.to_value()];
         match &self.value {
-            Some(value) => items.extend([int(stamp), value.clone()]),
+            Some(value) => items.extend([int(stamp), value.get().into_owned()]),
             None => items.push(int(-1 - stamp)),
         }
         items.extend(self.saw.map(|saw| Value::Bytes(saw.to_vec())));
@@ -76,9 +77,9 @@ impl Entry {
         out.array(items);
         key.write(out);
         match &self.value {
-            Some(value) => out.unsigned(stamp.bits()).value(value),
-            None => out.negative(stamp.bits()),
-        };
+            Some(value) => value.write(out.unsigned(stamp.bits())),
+            None => drop(out.negative(stamp.bits())),
+        }
         if let Some(saw) = &self.saw {
             out.bytes(saw);
         }
@@ -105,7 +106,7 @@ impl Entry {
         let key = KeyPath::from_value(&key)?;
         let stamp = stamp.get();
         let (bits, value) = match stamp >= 0 {
-            true => (stamp, Some(items.next().ok_or(EntryError::Shape)?)),
+            true => (stamp, Some(items.next().ok_or(EntryError::Shape)?.into())),
             false => (-1 - stamp, None),
         };
         let saw = items.next().as_ref().map(read_saw).transpose()?;
@@ -132,7 +133,7 @@ impl Entry {
         let stamp = reader.next_int()?.ok_or(EntryError::Shape)?.get();
         let is_live = stamp >= 0;
         let value = match (is_live, items) {
-            (true, 3 | 4) => Some(reader.next_value()?),
+            (true, 3 | 4) => Some(reader.next_value()?.into()),
             (false, 2 | 3) => None,
             (true | false, _) => return Err(EntryError::Shape.into()),
         };
@@ -150,9 +151,7 @@ impl Entry {
     ///
     /// `ObjectNotSpread`, or the limit that the entry exceeds.
     pub fn check(&self, key: &KeyPath) -> Result<usize, EntryError> {
-        if let Some(Value::Map(members)) = &self.value
-            && !members.is_empty()
-        {
+        if self.value.as_ref().is_some_and(|value| value.is_object() && !value.is_empty_object()) {
             return Err(EntryError::ObjectNotSpread);
         }
         let bytes = self.size(key);
@@ -160,7 +159,7 @@ impl Entry {
             return Err(EntryError::TooLarge);
         }
         // The entry's own array is one level, its value may have the rest.
-        match self.value.as_ref().is_none_or(|value| fits_depth(value, DEPTH_MAX)) {
+        match self.value.as_ref().is_none_or(|value| value.depth() <= DEPTH_MAX) {
             true => Ok(bytes),
             false => Err(EntryError::TooDeep),
         }
@@ -170,7 +169,16 @@ impl Entry {
     pub fn size(&self, key: &KeyPath) -> usize {
         // The heads of an array of at most four items and of the four bytes of a hash take a byte each.
         let saw = self.saw.map_or(0, |saw| 1 + saw.len());
-        1 + key.size() + cbor_head_len(self.stamp.bits()) + self.value.as_ref().map_or(0, cbor_len) + saw
+        1 + key.size()
+            + cbor_head_len(self.stamp.bits())
+            + self.value.as_ref().map_or(0, CompactValue::cbor_len)
+            + saw
+    }
+
+    /// Bytes that the entry takes in memory, about, beside its key and the indexes: shared by all that hold it.
+    pub fn memory_bytes(&self) -> usize {
+        let counters = 2 * size_of::<usize>();
+        allocated(counters + size_of::<Self>()) + self.value.as_ref().map_or(0, CompactValue::memory_bytes)
     }
 
     /// The hash by which a successor names this entry: BLAKE3 of its canonical CBOR, 4 bytes.
@@ -183,7 +191,7 @@ impl Entry {
     /// Full hash of the value (or of the deletion): the last resort of the merge order.
     pub fn value_hash(&self) -> [u8; 32] {
         match &self.value {
-            Some(value) => *blake3::hash(&tombolo_delta::to_cbor(value)).as_bytes(),
+            Some(value) => *blake3::hash(&value.to_cbor()).as_bytes(),
             None => [0; 32],
         }
     }
@@ -192,15 +200,6 @@ impl Entry {
 fn int(number: i128) -> Value {
     // A 64-bit stamp and its complement are within CBOR's -2^64 ..= 2^64 - 1.
     tombolo_delta::Int::new(number).map_or(Value::Null, Value::Int)
-}
-
-/// Whether arrays and objects stand at most so deep within each other.
-fn fits_depth(value: &Value, left: usize) -> bool {
-    match value {
-        Value::Array(items) => left > 0 && items.iter().all(|item| fits_depth(item, left - 1)),
-        Value::Map(members) => left > 0 && members.iter().all(|(_, member)| fits_depth(member, left - 1)),
-        _ => true,
-    }
 }
 
 fn read_saw(value: &Value) -> Result<EntryHash, EntryError> {

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len};
 
+use crate::layer::compact::allocated;
 use crate::layer::{BucketIndex, ContentError, EntryError};
 use crate::limits::{DEPTH_MAX, SEGMENT_BYTES_MAX};
 
@@ -142,6 +143,13 @@ impl KeyPath {
     /// The bucket of a map layer that the key falls into: the first 12 bits of BLAKE3 of its canonical CBOR.
     pub(super) fn bucket(&self) -> BucketIndex {
         *self.0.bucket.get_or_init(|| BucketIndex::of_key_cbor(&self.to_cbor()))
+    }
+
+    /// Bytes that the key takes in memory, about; its copies share them.
+    pub fn memory_bytes(&self) -> usize {
+        let counters = 2 * size_of::<usize>();
+        let texts: usize = self.segments().iter().map(|segment| allocated(segment.len())).sum();
+        allocated(counters + size_of::<KeyParts>()) + allocated(size_of_val(self.segments())) + texts
     }
 
     /// The segments, from the top down.

@@ -4,6 +4,7 @@
 //! This room knows values, keys, entries, hash trees and the signed head. It does not know who may write
 //! (`federation`), which value wins (`merge`), or how a layer travels (`envelope`, `sync`).
 
+mod compact;
 mod content;
 mod entry;
 mod fork;
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+pub use compact::{CompactValue, tree_bytes};
 pub use content::{Content, ContentError, EntryChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;

@@ -449,7 +449,7 @@ impl Membership {
 
     /// Removes a peer and what is known of it; the node closes its links.
     pub fn remove_peer(&mut self, core: &mut Core, replica: &mut Replica, id: &PeerId) {
-        replica.remove_peer(id);
+        replica.remove_peer(core, id);
         core.clock.forget(id);
         core.metrics.forget_peer(id);
         core.presence.forget(id);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use tombolo_delta::{Key, Map, Value};
 
-use crate::layer::{Entry, KeyPath};
+use crate::layer::{CompactValue, Entry, KeyPath};
 use crate::merge::View;
 
 /// Keys that one report names.
@@ -63,7 +63,7 @@ impl DocumentChanges {
 pub(super) struct ChangeRecorder {
     entries: BTreeMap<KeyPath, Option<Arc<Entry>>>,
     /// Of a snapshot: what it was; `Some(None)` where it was not there.
-    snapshot: Option<Option<Value>>,
+    snapshot: Option<Option<CompactValue>>,
     has_more: bool,
 }
 
@@ -106,12 +106,12 @@ impl ChangeRecorder {
     }
 
     /// A snapshot is replaced.
-    pub(super) fn note_snapshot(&mut self, old: Option<Value>) {
+    pub(super) fn note_snapshot(&mut self, old: Option<CompactValue>) {
         self.snapshot.get_or_insert(old);
     }
 
     /// What reads differently now. The next report begins here.
-    pub(super) fn take(&mut self, view: &View, snapshot: Option<&Value>) -> DocumentChanges {
+    pub(super) fn take(&mut self, view: &View, snapshot: Option<&CompactValue>) -> DocumentChanges {
         let ChangeRecorder { entries, snapshot: before, has_more } = std::mem::take(self);
         let mut room = CHANGES_BYTES_MAX;
         let mut changes = DocumentChanges { keys: Vec::new(), has_more };
@@ -122,13 +122,15 @@ impl ChangeRecorder {
             if before == after {
                 continue;
             }
-            let change = KeyChange { key: key.to_string(), old: before.cloned(), new: after.cloned() };
+            let value = |held: Option<&CompactValue>| held.map(|held| held.get().into_owned());
+            let change = KeyChange { key: key.to_string(), old: value(before), new: value(after) };
             if !changes.add(change, &mut room) {
                 break;
             }
         }
         if let Some(before) = before {
-            let [before, after] = [before.as_ref(), snapshot].map(leaves_of);
+            let leaves = |held: Option<&CompactValue>| leaves_of(held.map(CompactValue::get).as_deref());
+            let [before, after] = [before.as_ref(), snapshot].map(leaves);
             for change in differences(&before, &after) {
                 if !changes.add(change, &mut room) {
                     break;
@@ -210,7 +212,7 @@ mod tests {
     }
 
     fn winner(number: u64, ms: u64) -> Option<Winner> {
-        let value = Some(Value::from(number)).filter(|_| number > 0);
+        let value = Some(Value::from(number).into()).filter(|_| number > 0);
         let entry = Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None };
         Some(Winner { author: PeerId([1; 32]), entry: Arc::new(entry) })
     }

@@ -33,7 +33,7 @@ pub use view::View;
 
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
-use crate::layer::{Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
+use crate::layer::{CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -226,7 +226,7 @@ impl Document {
     }
 
     /// The value of the entry under a key: none where it is deleted or hidden.
-    pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
+    pub fn shown(&self, key: &KeyPath) -> Option<&CompactValue> {
         self.merged.shown(key)
     }
 
@@ -237,7 +237,8 @@ impl Document {
             Kind::Map => self.merged.get(key),
             Kind::Snapshot => {
                 let Content::Snapshot(value) = &self.layers.get(&self.owner)?.content else { return None };
-                let member = key.segments().iter().try_fold(value, |value, segment| value.get(segment));
+                let value = value.get();
+                let member = key.segments().iter().try_fold(&*value, |value, segment| value.get(segment));
                 member.cloned()
             }
         }
@@ -259,7 +260,7 @@ impl Document {
         match self.kind {
             Kind::Map => Some(self.merged.value()),
             Kind::Snapshot => match &self.layers.get(&self.owner)?.content {
-                Content::Snapshot(value) => Some(value.clone()),
+                Content::Snapshot(value) => Some(value.get().into_owned()),
                 Content::Map(_) => None,
             },
         }
@@ -299,7 +300,7 @@ impl Document {
         &self,
         key: &KeyPath,
         me: &PeerId,
-        value: Option<&Value>,
+        value: Option<&CompactValue>,
         reference: Wall,
     ) -> Option<EntryHash> {
         let others = self.candidates(key, reference).filter(|(author, _)| author != me);

@@ -4,11 +4,10 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::clock::Timestamp;
-use crate::layer::{Entry, EntryHash, KeyPath};
+use crate::layer::{CompactValue, Entry, EntryHash, KeyPath};
 use crate::merge::planted::{self, PlantedFault};
 
 /// The entry that wins under a key, and its author.
@@ -84,7 +83,7 @@ pub(super) fn conflicts<'a>(
 /// another value, or all such hashes together.
 pub(super) fn seen_together<'a>(
     key: &KeyPath,
-    value: Option<&Value>,
+    value: Option<&CompactValue>,
     others: impl Iterator<Item = (PeerId, &'a Entry)>,
 ) -> Option<EntryHash> {
     let hashes = others.filter(|(_, entry)| entry.value.as_ref() != value).map(|(_, entry)| entry.hash4(key));

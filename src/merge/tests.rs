@@ -7,7 +7,7 @@ use tombolo_transports::PeerId;
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
-use crate::layer::{DocumentId, DocumentName, Head, LayerId, Sequence};
+use crate::layer::{CompactValue, DocumentId, DocumentName, Head, LayerId, Sequence};
 use crate::limits::FUTURE_BOUND;
 use crate::time::{Millis, Wall};
 
@@ -36,7 +36,7 @@ fn layer(n: u8, sequence: u64, changes: Vec<Change>) -> Layer {
 }
 
 fn entry(at: Wall, value: impl Into<Value>) -> Option<Entry> {
-    Some(Entry { stamp: Timestamp::new(at, 0), value: Some(value.into()), saw: None })
+    Some(Entry { stamp: Timestamp::new(at, 0), value: Some(Value::into(value.into())), saw: None })
 }
 
 fn key(text: &str) -> KeyPath {
@@ -68,7 +68,7 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
     let stamp = prop_oneof![0u64..4, Just(2 * FUTURE_BOUND.ms())];
     let entry = (stamp, value).prop_map(|(ms, value)| Entry {
         stamp: Timestamp::new(NOW + Millis::from_ms(ms), 0),
-        value,
+        value: value.map(Into::into),
         saw: None,
     });
     proptest::collection::vec((key, entry.prop_map(Some)), 0..6)
@@ -211,11 +211,14 @@ fn a_stamp_beyond_the_bound_waits_for_its_time() {
 #[test]
 fn a_loser_that_the_winner_saw_is_history_any_other_a_conflict() {
     let mut document = document(2);
-    let old = Entry { stamp: Timestamp::new(NOW, 0), value: Some(Value::from("old")), saw: None };
+    let old = Entry { stamp: Timestamp::new(NOW, 0), value: Some(Value::from("old").into()), saw: None };
     let saw = Some(old.hash4(&key("k")));
     document.put_layer(layer(0, 1, vec![(key("k"), Some(old))]), None, NOW);
-    let new =
-        Entry { stamp: Timestamp::new(NOW + Millis::from_ms(1), 0), value: Some(Value::from("new")), saw };
+    let new = Entry {
+        stamp: Timestamp::new(NOW + Millis::from_ms(1), 0),
+        value: Some(Value::from("new").into()),
+        saw,
+    };
     document.put_layer(layer(1, 1, vec![(key("k"), Some(new.clone()))]), None, NOW);
     assert!(document.conflicts(NOW).is_empty());
     document.put_layer(layer(1, 2, vec![(key("k"), Some(Entry { saw: None, ..new }))]), None, NOW);
@@ -227,7 +230,7 @@ fn a_loser_that_the_winner_saw_is_history_any_other_a_conflict() {
 fn what_a_predecessor_saw_is_history_as_well() {
     let at = |ms: u64, value: &str, saw| Entry {
         stamp: Timestamp::new(NOW + Millis::from_ms(ms), 0),
-        value: Some(Value::from(value)),
+        value: Some(Value::from(value).into()),
         saw,
     };
     let mut document = document(4);
@@ -242,7 +245,7 @@ fn what_a_predecessor_saw_is_history_as_well() {
     let lost = document.conflicts(NOW);
     assert_eq!(lost.iter().map(|(_, loser)| loser.author).collect::<Vec<_>>(), [author(3)]);
     // One that has seen all of them ends it, and one more that it has not seen begins another.
-    let value = Value::from("settled");
+    let value = CompactValue::from(Value::from("settled"));
     let saw = document.seen_together(&key("k"), &author(0), Some(&value), NOW);
     document.put_layer(layer(0, 2, vec![(key("k"), Some(at(3, "settled", saw)))]), None, NOW);
     assert_eq!(document.conflicts(NOW), []);

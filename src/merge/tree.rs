@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_delta::{Map, Value};
 
-use crate::layer::{KeyError, KeyPath};
+use crate::layer::{CompactValue, KeyError, KeyPath};
 
 /// Why a tree cannot be kept in a map document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +95,7 @@ fn spread_value(
 
 /// The tree that entries make, each given by the segments below the root of the tree. Where a value stands at a prefix of
 /// another key, the object is what remains. None where there is no entry.
-pub(super) fn assemble<'a>(entries: impl Iterator<Item = (&'a [String], &'a Value)>) -> Option<Value> {
+pub(super) fn assemble<'a>(entries: impl Iterator<Item = (&'a [String], &'a CompactValue)>) -> Option<Value> {
     let mut entries = entries.peekable();
     entries.peek()?;
     let mut root = Branch::default();
@@ -112,9 +112,9 @@ struct Branch {
 }
 
 impl Branch {
-    fn put(&mut self, segments: &[String], value: &Value) {
+    fn put(&mut self, segments: &[String], value: &CompactValue) {
         match segments.split_first() {
-            None => self.leaf = Some(value.clone()),
+            None => self.leaf = Some(value.get().into_owned()),
             Some((first, rest)) => self.children.entry(first.clone()).or_default().put(rest, value),
         }
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use tombolo_delta::Value;
 
-use crate::layer::{Entry, KeyPath, sort_by_key_path};
+use crate::layer::{CompactValue, Entry, KeyPath, sort_by_key_path};
 use crate::merge::register::Winner;
 use crate::merge::tree;
 
@@ -76,7 +76,7 @@ impl View {
     }
 
     /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
-    pub fn shown(&self, key: &KeyPath) -> Option<&Value> {
+    pub fn shown(&self, key: &KeyPath) -> Option<&CompactValue> {
         self.shown_value(key, self.winners.get(key)?)
     }
 
@@ -103,7 +103,7 @@ impl View {
         tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 
-    fn shown_value<'a>(&self, key: &KeyPath, winner: &'a Winner) -> Option<&'a Value> {
+    fn shown_value<'a>(&self, key: &KeyPath, winner: &'a Winner) -> Option<&'a CompactValue> {
         let value = winner.entry.value.as_ref()?;
         self.hider(key, winner, value).is_none().then_some(value)
     }
@@ -120,23 +120,19 @@ impl View {
         &'a self,
         key: &'a KeyPath,
         winner: &Winner,
-        value: &Value,
+        value: &CompactValue,
     ) -> Option<(KeyPath, &'a Winner)> {
         let rank = |w: &Winner| (w.entry.stamp, w.author);
         let is_greater = |w: &Winner| rank(w) > rank(winner);
-        let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|value| !is_empty_object(value));
+        let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|value| !value.is_empty_object());
         let mut above = key.parents().filter_map(|parent| self.winners.get(&parent).map(|w| (parent, w)));
         if let Some(hider) = above.find(|(_, w)| stands(w) && is_greater(w)) {
             return Some(hider);
         }
-        let mut below = self.at_and_below(key).skip(1).filter(|_| !is_empty_object(value));
+        let mut below = self.at_and_below(key).skip(1).filter(|_| !value.is_empty_object());
         let hider = below.find(|(_, w)| w.entry.value.is_some() && is_greater(w));
         hider.map(|(below, w)| (below.clone(), w))
     }
-}
-
-fn is_empty_object(value: &Value) -> bool {
-    matches!(value, Value::Map(members) if members.is_empty())
 }
 
 #[cfg(test)]
@@ -165,7 +161,11 @@ mod tests {
     fn winner() -> impl Strategy<Value = Option<Winner>> {
         let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| Winner {
             author: PeerId([author; 32]),
-            entry: Arc::new(Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None }),
+            entry: Arc::new(Entry {
+                stamp: Timestamp::new(Wall::from_ms(ms), 0),
+                value: value.map(Into::into),
+                saw: None,
+            }),
         });
         prop_oneof![4 => entry.prop_map(Some), 1 => Just(None)]
     }
@@ -173,7 +173,7 @@ mod tests {
     /// The rule itself, by comparing every entry with every other.
     fn assembled(winners: &BTreeMap<KeyPath, Winner>) -> Value {
         let rank = |w: &Winner| (w.entry.stamp, w.author);
-        let is_room = |w: &Winner| w.entry.value.as_ref().is_some_and(is_empty_object);
+        let is_room = |w: &Winner| w.entry.value.as_ref().is_some_and(CompactValue::is_empty_object);
         let shown = winners.iter().filter(|(key, winner)| {
             winner.entry.value.is_some()
                 && !winners.iter().any(|(other, w)| {

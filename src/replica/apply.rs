@@ -18,11 +18,11 @@ use crate::limits::{
 use crate::merge::map_of;
 use crate::replica::base::{Resolved, VerifiedState};
 use crate::replica::recovery::Restage;
-use crate::replica::{Replica, Stored};
+use crate::replica::{LayerSize, Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{LayerPart, Message, TransferId, TreeNode};
-use crate::sync::transfer::{TransferError, TransferLane};
+use crate::sync::transfer::{TransferError, TransferLane, TransferStanding};
 use crate::time::Mono;
 
 /// Where a message came from.
@@ -277,7 +277,7 @@ impl Replica {
         if id.author == core.me {
             return GateDecision::Own;
         }
-        match self.layers.has_room_for(id, candidate.bytes(), is_other_kind) {
+        match self.layers.has_room_for(id, candidate.size(), is_other_kind) {
             true => GateDecision::Store,
             false => GateDecision::Refused(Refusal::Quota),
         }
@@ -322,7 +322,8 @@ impl Replica {
             return ApplyOutcome::Refused(signed, refusal);
         }
         // An offered layer has at least as many bytes as never travel whole.
-        if !self.layers.has_room_for(&signed.head.layer, WHOLE_LAYER_BYTES_MAX, false) {
+        let least = LayerSize { cbor: WHOLE_LAYER_BYTES_MAX, memory: WHOLE_LAYER_BYTES_MAX };
+        if !self.layers.has_room_for(&signed.head.layer, least, false) {
             core.reject_from(Some(origin.peer()), InputRejection::Layer(Refusal::Quota));
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }
@@ -384,6 +385,11 @@ impl Replica {
     /// The peers that parts of large layers are asked of.
     pub fn transfer_sources(&self) -> BTreeSet<PeerId> {
         self.transfers.sources()
+    }
+
+    /// The large layers that come in parts, or wait for a place.
+    pub fn large_layers(&self) -> Vec<TransferStanding> {
+        self.transfers.standing()
     }
 
     /// A link is gone: what it was to bring is asked for over another.

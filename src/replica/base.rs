@@ -3,12 +3,14 @@
 //! A delta names its base by two bytes of its root, by radio by one, and its layer by a byte or not at all. Several states
 //! may fit by chance, so each is tried until one makes the root that the author signed.
 
+use std::borrow::Cow;
+
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{Base, Carried, CompactEnvelope};
 use crate::layer::{Content, KeyPath, Layer, LayerId, MapContent, Sequence, SignedHead};
 use crate::replica::apply::Origin;
-use crate::replica::{Replaced, Replica};
+use crate::replica::{LayerSize, Replaced, Replica};
 use crate::time::Wall;
 
 /// A verified new state of a layer that has not taken effect yet.
@@ -37,10 +39,10 @@ impl VerifiedState {
         }
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(super) fn size(&self) -> LayerSize {
         match self {
-            VerifiedState::Whole(layer) => layer.content.bytes(),
-            VerifiedState::InPlace(change) => change.map.size_bytes(),
+            VerifiedState::Whole(layer) => LayerSize::of(&layer.content),
+            VerifiedState::InPlace(change) => LayerSize::of_map(&change.map),
         }
     }
 
@@ -228,21 +230,19 @@ impl Replica {
         if sequence == present && matches!(start.from, StartsFrom::PastMap) {
             return DeltaAttempt::Wrong;
         }
-        let past;
         let snapshot = match (&layer.content, &start.from) {
-            (Content::Snapshot(value), StartsFrom::Present) => value,
+            (Content::Snapshot(value), StartsFrom::Present) => value.get(),
             (Content::Snapshot(_), StartsFrom::PastSnapshot) => {
                 // Decoded one at a time, as often as a base may be tried: nothing is proved yet.
                 let Some(value) = self.layers.past_value(&start.id, start.sequence) else {
                     return DeltaAttempt::Wrong;
                 };
-                past = value;
-                &past
+                Cow::Owned(value)
             }
             (Content::Snapshot(_), StartsFrom::PastMap) => return DeltaAttempt::Wrong,
             (Content::Map(_), _) => return self.attempt_map(envelope, &start, time),
         };
-        let attempt = attempt_snapshot(envelope, &base, snapshot, (sequence, time));
+        let attempt = attempt_snapshot(envelope, &base, &snapshot, (sequence, time));
         if matches!(attempt, DeltaAttempt::Fits(_)) && origin.is_radio() {
             // An author uses one base on air for a while.
             self.layers.pin_base(&start.id, start.sequence);

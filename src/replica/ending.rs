@@ -66,6 +66,19 @@ impl Replica {
         self.drop_layers(core, &over);
     }
 
+    /// Drops the documents whose owner is no peer. What this node itself has signed in them stays, hidden, since its sequences are
+    /// used.
+    pub(super) fn drop_documents_of_strangers(&mut self, core: &mut Core) {
+        let is_gone = |id: &LayerId| id.author != core.me && self.federation.is_stranger(&id.document.owner);
+        let gone = self.layers.layers().map(|layer| &layer.head().layer).filter(|id| is_gone(id));
+        let gone: Vec<LayerId> = gone.cloned().collect();
+        for id in &gone {
+            self.drop_layer(core, id);
+            self.federation.forget_audience(&id.document.owner);
+        }
+        self.rights_changed |= !gone.is_empty();
+    }
+
     /// Keeps nothing of a peer's document from now on. What this node itself has signed in it stays, hidden, since its sequences
     /// are used.
     ///
@@ -110,12 +123,9 @@ impl Replica {
     }
 
     fn drop_layers(&mut self, core: &mut Core, layers: &[LayerId]) {
-        let reference = core.reference();
         let mut gone = BTreeSet::new();
         for id in layers {
-            if self.layers.drop_layer(id, reference) {
-                self.transfers.end(&id.hash());
-                core.gate.write(StoreWrite::RemoveLayer(id.clone()));
+            if self.drop_layer(core, id) {
                 gone.insert(&id.document);
             }
         }
@@ -127,6 +137,16 @@ impl Replica {
             }));
         }
         self.rights_changed |= !layers.is_empty();
+    }
+
+    /// Drops a layer from memory and disk. Returns whether it was held.
+    fn drop_layer(&mut self, core: &mut Core, id: &LayerId) -> bool {
+        let was_held = self.layers.drop_layer(id, core.reference());
+        if was_held {
+            self.transfers.end(&id.hash());
+            core.gate.write(StoreWrite::RemoveLayer(id.clone()));
+        }
+        was_held
     }
 }
 

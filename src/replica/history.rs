@@ -10,8 +10,8 @@ use tombolo_delta::{Limits, Value};
 
 use crate::layer::{Entry, EntryChange, KeyPath, Kind, MapContent, Sequence};
 use crate::limits::{
-    COMPACT_CHANGES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX, SNAPSHOT_BYTES_MAX,
-    STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
+    COMPACT_CHANGES_MAX, DROPPED_KEYS_BYTES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX,
+    SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
 use crate::store::{KeptState, LayerWrite, MapBase};
@@ -79,8 +79,18 @@ impl History {
         bases: Vec<MapBase>,
     ) -> Self {
         let at: BTreeMap<KeyPath, Sequence> = changed.map(|(key, at)| (key.clone(), at)).collect();
-        let order = at.iter().map(|(key, at)| (*at, key.clone())).collect();
-        History::Map { changed: ChangeLog { at, order }, bases: bases.into() }
+        History::Map { changed: ChangeLog::of(at), bases: bases.into() }
+    }
+
+    /// Bytes that it takes in memory beside the layer's present content, about. `map` is that content, of a map.
+    pub(super) fn memory_bytes(&self, map: Option<&MapContent>) -> usize {
+        match self {
+            History::Snapshot { past, .. } => kept_bytes(past),
+            History::Map { changed, bases } => {
+                let keys = map.map_or(0, MapContent::keys_memory_bytes);
+                changed.keys_memory.saturating_sub(keys) + bases.len() * size_of::<MapBase>()
+            }
+        }
     }
 
     /// A base that a peer holds, if it is known. `map` is the layer's present content, of a map.
@@ -229,12 +239,21 @@ fn state_of(base: &MapBase) -> State {
 pub(super) struct ChangeLog {
     at: BTreeMap<KeyPath, Sequence>,
     order: BTreeSet<(Sequence, KeyPath)>,
+    /// Bytes of the keys in memory; those that stand in the layer are shared with it.
+    keys_memory: usize,
 }
 
 impl ChangeLog {
+    fn of(at: BTreeMap<KeyPath, Sequence>) -> Self {
+        let order = at.iter().map(|(key, at)| (*at, key.clone())).collect();
+        let keys_memory = at.keys().map(KeyPath::memory_bytes).sum();
+        ChangeLog { at, order, keys_memory }
+    }
+
     pub(super) fn note(&mut self, key: &KeyPath, sequence: Sequence) {
-        if let Some(old) = self.at.insert(key.clone(), sequence) {
-            self.order.remove(&(old, key.clone()));
+        match self.at.insert(key.clone(), sequence) {
+            Some(old) => drop(self.order.remove(&(old, key.clone()))),
+            None => self.keys_memory += key.memory_bytes(),
         }
         self.order.insert((sequence, key.clone()));
     }
@@ -242,10 +261,7 @@ impl ChangeLog {
     /// Notes keys that changed together. The first ones are noted in one go.
     fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence) {
         match self.at.is_empty() {
-            true => {
-                self.at = changes.iter().map(|(key, _)| (key.clone(), sequence)).collect();
-                self.order = self.at.iter().map(|(key, at)| (*at, key.clone())).collect();
-            }
+            true => *self = Self::of(changes.iter().map(|(key, _)| (key.clone(), sequence)).collect()),
             false => changes.iter().for_each(|(key, _)| self.note(key, sequence)),
         }
     }
@@ -262,19 +278,22 @@ impl ChangeLog {
         for place in &gone {
             self.order.remove(place);
             self.at.remove(&place.1);
+            self.keys_memory -= place.1.memory_bytes();
         }
         let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
         (gone.into_iter().map(|(_, key)| key).collect(), last)
     }
 }
 
-/// Keeps the replaced state of a snapshot as a base, and forgets others so that number and bytes stay within bounds. The
+/// Keeps the replaced state of a snapshot as a base, and forgets others so that number and bytes stay within bounds, of bytes also what
+/// the owner's quota has left. The
 /// states that stay lie ever further apart towards the past: near bases for peers that are in touch, a far one for a peer
 /// that returns after a long absence.
 pub(super) fn remember_state(
     past: &mut VecDeque<PastState>,
     in_use: &VecDeque<Sequence>,
     replaced: Option<Replaced>,
+    bytes_max: usize,
     write: &mut LayerWrite,
 ) {
     let Some(Replaced { signed, content: Some(content) }) = replaced else { return };
@@ -287,8 +306,7 @@ pub(super) fn remember_state(
     };
     write.kept = Some(state.clone());
     past.push_back(PastState::new(state));
-    let bytes = |past: &VecDeque<PastState>| past.iter().map(|p| p.state.content.len()).sum::<usize>();
-    while past.len() > STATES_KEPT_MAX || bytes(past) > STATES_KEPT_BYTES_MAX {
+    while past.len() > STATES_KEPT_MAX || kept_bytes(past) > bytes_max.min(STATES_KEPT_BYTES_MAX) {
         let Some(gone) = past.remove(most_crowded(past, in_use)) else { break };
         if write.kept.as_ref().is_some_and(|k| k.sequence == gone.state.sequence) {
             write.kept = None;
@@ -296,6 +314,10 @@ pub(super) fn remember_state(
             write.forgotten.push(gone.state.sequence);
         }
     }
+}
+
+fn kept_bytes(past: &VecDeque<PastState>) -> usize {
+    past.iter().map(|past| past.state.content.len()).sum()
 }
 
 /// The state whose absence opens the smallest gap, measured by how long ago it was.
@@ -332,7 +354,9 @@ fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapConte
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
-    if log.at.len().saturating_sub(map.len()) <= DROPPED_KEYS_KEPT_MAX {
+    let (gone, bytes) =
+        (log.at.len().saturating_sub(map.len()), log.keys_memory.saturating_sub(map.keys_memory_bytes()));
+    if gone <= DROPPED_KEYS_KEPT_MAX && bytes <= DROPPED_KEYS_BYTES_MAX {
         return Vec::new();
     }
     let (gone, last) = log.forget_gone(map);

@@ -10,7 +10,7 @@ use crate::layer::{
     Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
     SignedHead, sort_by_key_path,
 };
-use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
 use crate::steps;
@@ -26,8 +26,8 @@ pub struct Layers {
     by_name: BTreeMap<DocumentName, BTreeMap<PeerId, DocumentId>>,
     /// The documents in which entries wait for their time.
     waiting: BTreeSet<DocumentId>,
-    /// Bytes of each owner's layers, as quotas count them.
-    bytes_of: BTreeMap<PeerId, usize>,
+    /// What each owner's layers take, as quotas count it.
+    size_of: BTreeMap<PeerId, LayerSize>,
 }
 
 /// A document with the histories of its layers.
@@ -35,17 +35,67 @@ pub struct Layers {
 struct HeldDocument {
     document: Document,
     histories: BTreeMap<PeerId, History>,
-    /// Bytes of each layer, as quotas count them.
-    bytes: BTreeMap<PeerId, usize>,
+    /// What each layer takes, as quotas count it.
+    sizes: BTreeMap<PeerId, LayerSize>,
+}
+
+/// What a layer takes, as quotas count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSize {
+    /// Bytes of its canonical CBOR: what the disk has of it.
+    pub cbor: usize,
+    /// Bytes in memory, about.
+    pub memory: usize,
+}
+
+impl LayerSize {
+    /// The size of a content, with what is kept beside each layer.
+    pub fn of(content: &Content) -> Self {
+        match content {
+            Content::Snapshot(value) => Self::with_overhead(value.cbor_len(), value.memory_bytes()),
+            Content::Map(map) => Self::of_map(map),
+        }
+    }
+
+    /// The same of a map.
+    pub fn of_map(map: &MapContent) -> Self {
+        Self::with_overhead(map.size_bytes(), map.memory_bytes())
+    }
+
+    fn with_overhead(cbor: usize, memory: usize) -> Self {
+        LayerSize { cbor: cbor + LAYER_OVERHEAD_BYTES, memory: memory + LAYER_OVERHEAD_BYTES }
+    }
+
+    fn plus(self, other: Self) -> Self {
+        LayerSize { cbor: self.cbor + other.cbor, memory: self.memory + other.memory }
+    }
+
+    fn less(self, other: Self) -> Self {
+        let (cbor, memory) = (self.cbor.saturating_sub(other.cbor), self.memory.saturating_sub(other.memory));
+        LayerSize { cbor, memory }
+    }
+
+    fn fits(self) -> bool {
+        self.cbor <= OWNER_BYTES_MAX && self.memory <= OWNER_MEMORY_MAX
+    }
 }
 
 impl HeldDocument {
-    /// Notes a layer's new state in its history. Returns what to write.
+    fn size(&self) -> LayerSize {
+        self.sizes.values().fold(LayerSize::default(), |sum, size| sum.plus(*size))
+    }
+
+    fn size_of_layer(&self, author: &PeerId) -> LayerSize {
+        self.sizes.get(author).copied().unwrap_or_default()
+    }
+
+    /// Notes a layer's new state in its history, whose older contents may have so many bytes. Returns what to write.
     fn remember(
         &mut self,
         layer: &Layer,
         replaced: Option<Replaced>,
         changed: Option<Vec<KeyPath>>,
+        past_bytes_max: usize,
     ) -> LayerWrite {
         let (author, kind) = (layer.head().layer.author, layer.head().kind);
         let mut write = empty_write(layer.signed.clone());
@@ -56,8 +106,8 @@ impl HeldDocument {
         }
         match (&layer.content, history) {
             (Content::Snapshot(value), History::Snapshot { past, in_use }) => {
-                write.snapshot = Some(tombolo_delta::to_cbor(value));
-                remember_state(past, in_use, replaced, &mut write);
+                write.snapshot = Some(value.to_cbor());
+                remember_state(past, in_use, replaced, past_bytes_max, &mut write);
             }
             (Content::Map(map), History::Map { changed: log, bases }) => {
                 let held = self.document.layer(&author).and_then(map_of);
@@ -104,7 +154,7 @@ impl Replaced {
     /// The present state of a layer.
     pub fn of(layer: &Layer) -> Self {
         let content = match &layer.content {
-            Content::Snapshot(value) => Some(tombolo_delta::to_cbor(value)),
+            Content::Snapshot(value) => Some(value.to_cbor()),
             Content::Map(_) => None,
         };
         Replaced { signed: layer.signed.clone(), content }
@@ -160,9 +210,10 @@ impl Layers {
         }
         let layer = Layer { signed: stored.signed, content };
         let id = layer.head().layer.clone();
-        self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         held.histories.insert(id.author, history);
+        self.weigh(&layer);
+        let held = self.held_mut(&id.document, layer.head().kind);
         // Writers are set once everything is loaded.
         held.document.load_layer(layer, entries, reference);
         self.note_waiting(&id.document);
@@ -199,7 +250,7 @@ impl Layers {
         let fresh = || HeldDocument {
             document: Document::new(kind, id.owner),
             histories: BTreeMap::new(),
-            bytes: BTreeMap::new(),
+            sizes: BTreeMap::new(),
         };
         if !self.documents.contains_key(id) {
             self.by_name.entry(id.name.clone()).or_default().insert(id.owner, id.clone());
@@ -211,33 +262,49 @@ impl Layers {
         self.documents.get(&id.document)?.histories.get(&id.author)
     }
 
-    /// Counts a layer's bytes in place of its older state's.
+    /// Counts what a layer and its history take in place of its older state's.
     fn weigh(&mut self, layer: &Layer) {
         let id = layer.head().layer.clone();
-        let bytes = layer.content.bytes() + LAYER_OVERHEAD_BYTES;
-        let old = self.held_mut(&id.document, layer.head().kind).bytes.insert(id.author, bytes).unwrap_or(0);
-        let sum = self.bytes_of.entry(id.document.owner).or_default();
-        *sum = sum.saturating_sub(old) + bytes;
+        let history = self.history(&id).map_or(0, |history| history.memory_bytes(map_of(layer)));
+        let mut size = LayerSize::of(&layer.content);
+        size.memory += history;
+        let held = self.held_mut(&id.document, layer.head().kind);
+        let old = held.sizes.insert(id.author, size).unwrap_or_default();
+        let sum = self.size_of.entry(id.document.owner).or_default();
+        *sum = sum.less(old).plus(size);
     }
 
-    /// Whether an owner's quotas have room for a layer with so many bytes of content. `drops_document`: in place of all
-    /// layers that the document has.
-    pub fn has_room_for(&self, id: &LayerId, bytes: usize, drops_document: bool) -> bool {
+    /// What an owner's layers take, as quotas count it.
+    pub fn size_of(&self, owner: &PeerId) -> LayerSize {
+        self.size_of.get(owner).copied().unwrap_or_default()
+    }
+
+    /// Bytes that older contents of a layer may have: a quarter of what its owner's quota leaves beside this new state.
+    fn past_bytes_max(&self, layer: &Layer) -> usize {
+        let id = &layer.head().layer;
+        let held = self.documents.get(&id.document).map(|held| held.size_of_layer(&id.author));
+        let sum = self.size_of(&id.document.owner).less(held.unwrap_or_default());
+        OWNER_MEMORY_MAX.saturating_sub(sum.plus(LayerSize::of(&layer.content)).memory) / 4
+    }
+
+    /// Whether an owner's quotas have room for a layer that takes so much. `drops_document`: in place of all layers that the
+    /// document has.
+    pub fn has_room_for(&self, id: &LayerId, size: LayerSize, drops_document: bool) -> bool {
         let of_owner = || self.documents.keys().filter(|other| other.owner == id.document.owner);
         let is_new = !self.documents.contains_key(&id.document);
         let too_many = is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX;
-        let freed = self.documents.get(&id.document).map_or(0, |held| match drops_document {
-            true => held.bytes.values().sum(),
-            false => held.bytes.get(&id.author).copied().unwrap_or(0),
+        let freed = self.documents.get(&id.document).map(|held| match drops_document {
+            true => held.size(),
+            false => held.size_of_layer(&id.author),
         });
-        let sum = self.bytes_of.get(&id.document.owner).copied().unwrap_or(0);
-        !too_many && sum.saturating_sub(freed) + bytes + LAYER_OVERHEAD_BYTES <= OWNER_BYTES_MAX
+        let sum = self.size_of(&id.document.owner).less(freed.unwrap_or_default());
+        !too_many && sum.plus(size).fits()
     }
 
     /// How many layers an owner's documents have.
     pub fn layers_of(&self, owner: &PeerId) -> usize {
         let documents = self.documents.iter().filter(|(id, _)| id.owner == *owner);
-        documents.map(|(_, held)| held.bytes.len()).sum()
+        documents.map(|(_, held)| held.sizes.len()).sum()
     }
 
     /// A document that is held, to read.
@@ -311,13 +378,13 @@ impl Layers {
 
     /// Drops a document whose kind its owner contradicts. Returns the layers that it had.
     pub(super) fn drop_document(&mut self, id: &DocumentId) -> Vec<LayerHash> {
-        let bytes: usize = self.documents.remove(id).map_or(0, |held| held.bytes.values().sum());
+        let size = self.documents.remove(id).map(|held| held.size()).unwrap_or_default();
         self.waiting.remove(id);
         if let Some(owners) = self.by_name.get_mut(&id.name) {
             owners.remove(&id.owner);
         }
-        if let Some(sum) = self.bytes_of.get_mut(&id.owner) {
-            *sum = sum.saturating_sub(bytes);
+        if let Some(sum) = self.size_of.get_mut(&id.owner) {
+            *sum = sum.less(size);
         }
         let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
         let gone: Vec<LayerHash> = self.by_hash.iter().filter(of_it).map(|(hash, _)| *hash).collect();
@@ -333,12 +400,12 @@ impl Layers {
         let Some(held) = self.documents.get_mut(&id.document) else { return false };
         held.document.remove_layer(&id.author, reference);
         held.histories.remove(&id.author);
-        let bytes = held.bytes.remove(&id.author).unwrap_or(0);
-        if held.bytes.is_empty() {
+        let size = held.sizes.remove(&id.author).unwrap_or_default();
+        if held.sizes.is_empty() {
             self.documents.remove(&id.document);
         }
-        if let Some(sum) = self.bytes_of.get_mut(&id.document.owner) {
-            *sum = sum.saturating_sub(bytes);
+        if let Some(sum) = self.size_of.get_mut(&id.document.owner) {
+            *sum = sum.less(size);
         }
         true
     }
@@ -375,9 +442,11 @@ impl Layers {
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();
         self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
+        let past_bytes_max = self.past_bytes_max(&layer);
+        let held = self.held_mut(&id.document, layer.head().kind);
+        let write = held.remember(&layer, replaced, changed, past_bytes_max);
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
-        let write = held.remember(&layer, replaced, changed);
         let reads_differently = held.document.put_layer(layer, Some(write.entries.clone()), reference);
         self.note_waiting(&id.document);
         (write, reads_differently)

@@ -42,7 +42,7 @@ use tombolo_transports::PeerId;
 
 pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use history::KnownBase;
-pub use layers::{Layers, Replaced};
+pub use layers::{LayerSize, Layers, Replaced};
 pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 
@@ -109,6 +109,7 @@ impl Replica {
         core.clock.put_right();
         self.transfers = Transfers::default();
         self.federation.set_forgotten(ending::read_forgotten(&loaded.meta));
+        self.drop_documents_of_strangers(core);
         let owners: Vec<_> = self.layers.documents().map(|(id, _)| id.owner).collect();
         for owner in owners {
             self.learn_audience(&owner);
@@ -212,7 +213,7 @@ impl Replica {
         }
         let layer = self.layer(&LayerId { document, author: *owner })?;
         let Content::Snapshot(value) = &layer.content else { return None };
-        Some((layer.head().time, tombolo_delta::from_value(value).ok()?))
+        Some((layer.head().time, tombolo_delta::from_value(&value.get()).ok()?))
     }
 }
 

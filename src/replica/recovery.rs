@@ -390,7 +390,7 @@ impl Replica {
         let is_audience = id.document.name.as_str() == DocumentName::AUDIENCE;
         let content = if is_ours || is_audience { ours } else { None };
         let restage = match content.unwrap_or(recovered) {
-            Content::Snapshot(value) => Restage::Snapshot(id.document.clone(), value),
+            Content::Snapshot(value) => Restage::Snapshot(id.document.clone(), value.into_value()),
             Content::Map(_) => Restage::Nothing,
         };
         (stored, restage)

@@ -18,10 +18,11 @@ impl Replica {
         self.rights_changed = true;
     }
 
-    /// Removes a peer; its layers stay.
-    pub fn remove_peer(&mut self, id: &PeerId) {
+    /// Removes a peer, and its documents from memory and disk. What it wrote in the documents of others stays.
+    pub fn remove_peer(&mut self, core: &mut Core, id: &PeerId) {
         self.federation.remove_peer(id);
         self.rights_changed = true;
+        self.drop_documents_of_strangers(core);
     }
 
     /// Sets which identities notices suspend.
@@ -57,7 +58,7 @@ impl Replica {
         let document = reserved_document(*owner, DocumentName::AUDIENCE);
         let Some(layer) = self.layers.layer(&LayerId { document, author: *owner }) else { return };
         let Content::Snapshot(value) = &layer.content else { return };
-        let audience = Audience::from_value(value).unwrap_or_else(|error| {
+        let audience = Audience::from_value(&value.get()).unwrap_or_else(|error| {
             // The content alone decides, so that nodes with the same layers agree: it lists no one.
             tracing::warn!(%owner, %error, "an audience document is not valid");
             Audience::new([0; 16], [])
@@ -159,7 +160,7 @@ mod tests {
         side.trust(PeerId([9; 32]), TrustLevel::Observer);
         let due = side.replica.audience_due([2; 16]).expect("a level changed");
         assert_eq!(due.salt(), [1; 16], "the salt of an audience stays");
-        side.replica.remove_peer(&PeerId([9; 32]));
+        side.remove(PeerId([9; 32]));
         assert!(side.replica.audience_due([2; 16]).is_some_and(|audience| audience.is_empty()));
     }
 
@@ -175,7 +176,7 @@ mod tests {
             side.replica.federation().peer(&PeerId([9; 32])).unwrap().heard_at,
             Some(Wall::from_ms(7))
         );
-        side.replica.remove_peer(&PeerId([9; 32]));
+        side.remove(PeerId([9; 32]));
         assert!(side.replica.take_rights_changed());
     }
 

@@ -84,7 +84,7 @@ impl Replica {
                     base_time_ms: past.time.ms(),
                     time_ms: head.time.ms(),
                 };
-                let change = Change::Snapshot { base: value, target, context };
+                let change = Change::Snapshot { base: value, target: target.get(), context };
                 (past.time, past.audience_sequence, change)
             }
             KnownBase::Map { changes, time, audience_sequence } => {

@@ -9,7 +9,8 @@ use super::*;
 use crate::core::InputRejection;
 use crate::core::side::{TestSide, pair};
 use crate::federation::{Refusal, TrustLevel};
-use crate::limits::COMPACT_CHANGES_MAX;
+use crate::layer::DocumentName;
+use crate::limits::{COMPACT_CHANGES_MAX, OWNER_MEMORY_MAX};
 use crate::store::Store;
 use crate::sync::message::Message;
 
@@ -181,4 +182,53 @@ proptest! {
             reader.replica.layers().layers().map(|layer| (layer.head().layer.hash(), layer.head().sequence)).collect();
         prop_assert_eq!(held.get(&id.hash()), Some(&owner.replica.layer(&id).unwrap().head().sequence));
     }
+}
+
+/// What one owner's documents take is counted in memory as well as in bytes on disk, and given back with them.
+#[test]
+fn quotas_count_memory() {
+    let (mut owner, mut reader, id) = pair();
+    let before = reader.replica.layers().size_of(&owner.me());
+    let zeros = Value::Array(vec![Value::from(0u64); 60_000]);
+    let list = DocumentId { owner: owner.me(), name: DocumentName::new("zeros").unwrap() };
+    let TestSide { core, replica, authoring } = &mut owner;
+    authoring.commit_snapshot(core, replica, &list, zeros).unwrap();
+    let layer = LayerId { document: list, author: owner.me() };
+    let message = owner.supply(reader.me(), &layer, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    let size = reader.replica.layers().size_of(&owner.me());
+    let grown = (size.cbor - before.cbor, size.memory - before.memory);
+    assert!((60_000..62_000).contains(&grown.0) && (60_000..62_000).contains(&grown.1), "{grown:?}");
+    let layers = reader.replica.layers();
+    let room = LayerSize { cbor: 1, memory: OWNER_MEMORY_MAX - size.memory };
+    assert!(layers.has_room_for(&id, room, false));
+    let too_much = LayerSize { memory: OWNER_MEMORY_MAX, ..room };
+    let other = LayerId {
+        document: DocumentId { name: DocumentName::new("b").unwrap(), ..id.document.clone() },
+        ..id
+    };
+    assert!(!layers.has_room_for(&other, too_much, false), "memory alone is reason enough");
+    // Once the owner is no peer any more, all of it is gone from memory and from disk.
+    let owner_id = owner.me();
+    reader.remove(owner_id);
+    assert_eq!(reader.replica.layers().size_of(&owner_id), LayerSize::default());
+    assert!(reader.replica.layers().layers().all(|layer| layer.head().layer.author == reader.me()));
+    reader.outputs();
+    let loaded = reader.core.gate.store().load().unwrap();
+    assert!(loaded.layers.iter().all(|layer| layer.signed.head.layer.document.owner != owner_id));
+    assert!(reader.replica.federation().audience(&owner_id).is_none());
+}
+
+/// Older states of a snapshot count as well, and stay within what the owner's quota has left.
+#[test]
+fn older_states_count_in_the_quota() {
+    let mut side = TestSide::new(1);
+    let note = side.document("note");
+    for n in 0..6u64 {
+        let TestSide { core, replica, authoring } = &mut side;
+        let value = Value::from(n.to_string().repeat(10_000).as_str());
+        authoring.commit_snapshot(core, replica, &note, value).unwrap();
+    }
+    let size = side.replica.layers().size_of(&side.me());
+    assert!(size.memory > size.cbor + 5 * 10_000, "{size:?}");
 }

@@ -67,7 +67,7 @@ impl AlarmsReport<'_> {
             return None;
         }
         match &self.replica.layer(&LayerId { document, author: *id })?.content {
-            Content::Snapshot(value) => Some(AlarmsDocument::from_value(value)),
+            Content::Snapshot(value) => Some(AlarmsDocument::from_value(&value.get())),
             Content::Map(_) => None,
         }
     }

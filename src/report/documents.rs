@@ -9,7 +9,7 @@ use crate::authoring::state_with_brief;
 use crate::core::reserved_document;
 use crate::identity::did;
 use crate::io::{CommandError, view};
-use crate::layer::{DocumentId, DocumentName, KeyPath, Layer, LayerId};
+use crate::layer::{CompactValue, DocumentId, DocumentName, KeyPath, Layer, LayerId};
 use crate::merge::{Document, version_of};
 use crate::report::NodeReport;
 use crate::time::Wall;
@@ -108,7 +108,7 @@ impl NodeReport<'_> {
             loser: did(&loser.author),
             deleted: loser.entry.is_tombstone(),
             written_at: crate::clock::rfc3339(loser.entry.stamp.time()),
-            value: loser.entry.value.unwrap_or_default(),
+            value: loser.entry.value.map(CompactValue::into_value).unwrap_or_default(),
             hidden_by: loser.hidden_by.map(|key| key.to_string()),
         };
         Ok(found.map(view).collect())

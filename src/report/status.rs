@@ -12,10 +12,12 @@ use crate::federation::{LastKnownState, Peer};
 use crate::identity::did;
 use crate::io::{Alarm, App, AppHealth, AppStatus, CommandError, NodeState, StopReason, view};
 use crate::layer::DocumentId;
+use crate::limits::TRANSFERS_MAX;
 use crate::merge::TombstoneWait;
 use crate::report::links::why_radio;
 use crate::report::{NodeReport, rejection};
 use crate::store::StoreError;
+use crate::sync::transfer::{TransferPlace, TransferStanding};
 
 impl NodeReport<'_> {
     /// Who this node is.
@@ -127,6 +129,7 @@ impl NodeReport<'_> {
             forks,
             radios: self.radios_status(),
             transfers: self.transfers(),
+            large_layers: replica.large_layers().iter().map(|layer| self.large_layer_view(layer)).collect(),
             clocks: self.core.clock.peers_ahead_ms().map(|(peer, ms)| self.clock_view(&peer, ms)).collect(),
             tombstones_wait: replica
                 .tombstone_waits(&self.core.me)
@@ -175,6 +178,34 @@ impl NodeReport<'_> {
 
     fn clock_view(&self, peer: &PeerId, ahead_ms: i64) -> view::PeerClockView {
         view::PeerClockView { name: self.name_of(peer), did: did(peer), ahead_s: ahead_ms / 1000 }
+    }
+
+    fn large_layer_view(&self, standing: &TransferStanding) -> view::LargeLayerView {
+        let TransferStanding { layer, from, quiet_since, place } = standing;
+        let author = self.name_of(&layer.author);
+        let from: Vec<String> = from.iter().map(|peer| self.name_of(peer)).collect();
+        let name = format!("{}/{}", self.name_of(&layer.document.owner), layer.document.name.as_str());
+        let quiet_s = self.core.now().since(*quiet_since).ms() / 1000;
+        let (sources, what) = (from.join(", "), format!("{name}, as {author} has signed it"));
+        let (state, parts_here, parts_due, words) = match *place {
+            TransferPlace::Coming { parts_here, parts_due } if from.is_empty() => {
+                ("coming", parts_here, parts_due, format!("{what}: no peer that has it is connected"))
+            }
+            TransferPlace::Coming { parts_here, parts_due } => {
+                let parts = format!("{parts_here} parts are here, {parts_due} are due");
+                let words = format!("{what}, comes from {sources}: {parts}, quiet for {quiet_s} s");
+                ("coming", parts_here, parts_due, words)
+            }
+            TransferPlace::Waits { holder, held } => {
+                let holder = self.name_of(&holder);
+                let words = format!(
+                    "{what}, waits for a place: {held} of {TRANSFERS_MAX} are taken by what {holder} offers"
+                );
+                ("waits", 0, 0, words)
+            }
+        };
+        let document = format!("{}/{}", did(&layer.document.owner), layer.document.name.as_str());
+        view::LargeLayerView { document, author, from, state, parts_here, parts_due, quiet_s, words }
     }
 
     fn tombstone_view(&self, id: &DocumentId, wait: &TombstoneWait) -> view::TombstoneWaitView {

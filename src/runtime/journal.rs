@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use tokio::sync::watch;
 
 use crate::clock::rfc3339;
+use crate::layer::tree_bytes;
 use crate::node::Event;
 use crate::time::Wall;
 
@@ -222,8 +223,8 @@ fn bytes_of(event: &Event) -> usize {
         Event::Changed(change) => {
             let values = change.keys.iter().map(|change| {
                 let values = change.old.iter().chain(&change.new);
-                // In memory a value takes a multiple of its encoding.
-                change.key.len() + values.map(|value| 4 * tombolo_delta::to_cbor(value).len()).sum::<usize>()
+                // In memory, where a small number takes 32 times its encoding.
+                change.key.len() + values.map(tree_bytes).sum::<usize>()
             });
             values.sum()
         }
@@ -287,8 +288,11 @@ mod tests {
         use crate::io::view::ChangedView;
         use crate::merge::KeyChange;
         let journal = EventJournal::new(1);
-        let value = tombolo_delta::Value::from("x".repeat(200_000).as_str());
-        for _ in 0..100 {
+        // Arrays of small numbers among them.
+        let zeros = tombolo_delta::Value::Array(vec![0u64.into(); 20_000]);
+        let value = tombolo_delta::Value::from("x".repeat(800_000).as_str());
+        for n in 0..100 {
+            let value = if n % 2 == 0 { &value } else { &zeros };
             let change = KeyChange { key: "a".into(), old: None, new: Some(value.clone()) };
             let text = String::new;
             let view = ChangedView {

@@ -4,6 +4,7 @@
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
+use crate::store::wal::CommitMark;
 use crate::store::{StoreError, tables};
 
 /// The format that this program writes.
@@ -66,6 +67,10 @@ pub(super) fn create(database: &Database, founding: &Founding) -> Result<(), Sto
         if let Some(owner) = founding.owner {
             meta.insert(IDENTITY_RECORD, &owner.0[..])?;
         }
+    }
+    if let Some(owner) = founding.owner {
+        // The log of another node, put beside a store that has no commit yet, does not follow.
+        tables::put_last_commit(&transaction, CommitMark::founding(&owner))?;
     }
     transaction.commit()?;
     Ok(())

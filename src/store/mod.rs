@@ -9,6 +9,7 @@
 //! disk takes no writes, the file is read through `overlay.rs`.
 
 mod changes;
+mod clearing;
 mod file;
 mod guard;
 mod migrate;
@@ -125,6 +126,17 @@ impl StoreError {
             StoreError::InUse | StoreError::TooNew { .. } | StoreError::Closed | StoreError::Disk(_) => {
                 "store"
             }
+        }
+    }
+
+    /// The log beside a store cannot be read.
+    fn of_log(store: &Path, error: io::Error) -> Self {
+        match StoreError::of_io(error) {
+            StoreError::Disk(why) => StoreError::Disk(format!(
+                "{} beside it cannot be read ({why}): put the real one back, or move it away without its commits",
+                wal::path_beside(store).display()
+            )),
+            other => other,
         }
     }
 
@@ -344,7 +356,7 @@ impl Store {
         self.database = Some(Arc::new(opened.database));
         self.read_only = opened.read_only;
         let Some(path) = self.path.clone() else { return Ok(begun) };
-        let log = WriteAheadLog::read(&path).map_err(StoreError::of_io)?;
+        let log = WriteAheadLog::read(&path).map_err(|error| StoreError::of_log(&path, error))?;
         let (mut writes, mut last) = (Vec::new(), begun);
         for commit in wal::commits_after(begun, &log) {
             writes.append(&mut changes::decode(commit)?);

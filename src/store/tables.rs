@@ -32,6 +32,7 @@ use redb::{
 use tombolo_transports::PeerId;
 
 use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
+use crate::federation::Peer;
 use crate::layer::{LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::records::{self, Loaded};
@@ -42,7 +43,7 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 const PEERS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("peers");
 const INVITES_OUT: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("invites_out");
 const INVITES_IN: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("invites_in");
-const LAYERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("layers");
+pub(super) const LAYERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("layers");
 const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
 const STATES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("states");
 const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("entries");
@@ -348,6 +349,11 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
+/// The peers.
+pub(super) fn peers(transaction: &ReadTransaction) -> Result<Vec<Peer>, StoreError> {
+    transaction.open_table(PEERS)?.iter()?.map(|item| records::decode(item?.1.value())).collect()
+}
+
 /// Reads all tables into memory.
 pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> {
     let mut loaded = Loaded { commands: load_commands(transaction)?, ..Loaded::default() };
@@ -355,9 +361,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
         let (name, bytes) = item?;
         loaded.meta.insert(name.value().to_owned(), bytes.value().to_vec());
     }
-    for item in transaction.open_table(PEERS)?.iter()? {
-        loaded.peers.push(records::decode(item?.1.value())?);
-    }
+    loaded.peers = peers(transaction)?;
     for item in transaction.open_table(INVITES_OUT)?.iter()? {
         loaded.outgoing.push(records::decode(item?.1.value())?);
     }

@@ -27,12 +27,12 @@ fn signed(kind: Kind, name: &str, sequence: u64, content: &Content) -> SignedHea
 #[test]
 fn layers_of_both_kinds_come_back() {
     let mut store = Store::in_memory().unwrap();
-    let value = Content::Snapshot(Value::from("a"));
+    let value = Content::Snapshot(Value::from("a").into());
     let key = KeyPath::parse("a/b").unwrap();
     let gone = KeyPath::parse("gone").unwrap();
     let entry = Entry {
         stamp: Timestamp::new(Wall::from_ms(7), 1),
-        value: Some(Value::from(5u64)),
+        value: Some(Value::from(5u64).into()),
         saw: Some([1; 4]),
     };
     let mut map = MapContent::default();
@@ -190,7 +190,7 @@ fn store_with_layers(folder: &Path) -> PathBuf {
     Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
     let mut store = Store::open(&path).unwrap();
     for n in 1..40u64 {
-        let value = Content::Snapshot(Value::from("a".repeat(100 * usize::try_from(n).unwrap())));
+        let value = Content::Snapshot(Value::from("a".repeat(100 * usize::try_from(n).unwrap())).into());
         let write = LayerWrite {
             signed: signed(Kind::Snapshot, &format!("s{}", n % 7), n, &value),
             snapshot: Some(value.to_cbor()),
@@ -294,7 +294,7 @@ fn a_store_that_has_gone_back_is_noticed() {
 /// A map of so many keys at a sequence, and the write that puts those of this state.
 fn map_write(sequence: u64, keys: impl Iterator<Item = u64>) -> StoreWrite {
     let entry = |key: u64| {
-        let value = Some(Value::from("x".repeat(100)));
+        let value = Some(Value::from("x".repeat(100)).into());
         let stamp = Timestamp::new(Wall::from_ms(1_000 + sequence), 0);
         (KeyPath::parse(&format!("k/{key}")).unwrap(), Some(Arc::new(Entry { stamp, value, saw: None })))
     };
@@ -382,4 +382,63 @@ fn a_disk_without_room_is_read_and_written_as_soon_as_there_is_some() {
     assert_eq!(store.try_writing(), Ok(()));
     assert_eq!(store.read_only(), None);
     assert!(store.load().unwrap().meta.contains_key("a"));
+}
+
+/// The log of another node follows no commit here, also not where there is none yet.
+#[test]
+fn the_log_of_another_node_has_no_effect() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for (name, owner) in [("a.redb", 1), ("b.redb", 2)] {
+        Store::create(&at(name), PeerId([owner; 32]), StoreOrigin::Known).unwrap();
+    }
+    let mut theirs = Store::open(&at("a.redb")).unwrap();
+    theirs.commit(&[StoreWrite::PutMeta("theirs".into(), vec![1])]).unwrap();
+    std::fs::copy(at("a.wal"), at("b.wal")).unwrap();
+    let mut ours = Store::open(&at("b.redb")).unwrap();
+    assert!(!ours.load().unwrap().meta.contains_key("theirs"));
+    ours.commit(&[StoreWrite::PutMeta("ours".into(), vec![1])]).unwrap();
+    drop(ours);
+    assert!(Store::open(&at("b.redb")).unwrap().load().unwrap().meta.contains_key("ours"));
+}
+
+/// What stands in the place of the log and is none is named: the store itself is whole.
+#[test]
+fn a_log_that_is_no_file_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
+    std::fs::create_dir(path.with_extension("wal")).unwrap();
+    let Err(StoreError::Disk(why)) = Store::open(&path) else { panic!("a folder is no log") };
+    assert!(why.contains("a.wal") && why.contains("move it away"), "{why}");
+}
+
+/// An owner's documents are cleared without reading them, but for what this node has signed in them.
+#[test]
+fn documents_are_cleared_without_reading_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.redb");
+    Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
+    let mut store = Store::open(&path).unwrap();
+    let content = Content::Snapshot(Value::from("a").into());
+    let put = |name: &str| {
+        StoreWrite::PutLayer(Box::new(LayerWrite {
+            signed: signed(Kind::Snapshot, name, 1, &content),
+            snapshot: Some(content.to_cbor()),
+            entries: vec![],
+            kept: None,
+            forgotten: vec![],
+            forgotten_keys: vec![],
+            bases: vec![],
+            is_own_map: false,
+        }))
+    };
+    store.commit(&[put("one"), put("two")]).unwrap();
+    let id = store.load().unwrap().layers[0].signed.head.layer.clone();
+    let (owner, other) = (id.document.owner, PeerId([77; 32]));
+    assert_eq!(store.clear_documents_of(&other, &owner).unwrap(), 0);
+    assert_eq!(store.clear_documents_of(&owner, &id.author).unwrap(), 0, "its own layers stay");
+    assert_eq!(store.clear_documents_of(&owner, &other).unwrap(), 2);
+    drop(store);
+    assert!(Store::open(&path).unwrap().load().unwrap().layers.is_empty());
 }

@@ -4,7 +4,8 @@
 //! record   length u32 ‖ number u64 ‖ before 8 bytes ‖ check 8 bytes ‖ changes, so many bytes        (integers big endian)
 //! ```
 //!
-//! `number` counts commits as the table `commits` does. `before` is the check of the commit before. `check` is the first 8 bytes of
+//! `number` counts commits as the table `commits` does. `before` is the check of the commit before; of the first a hash of the
+//! store's owner. `check` is the first 8 bytes of
 //! the BLAKE3 hash of number, before and changes. `changes` is a CBOR array ([`super::changes`]).
 //!
 //! A commit is one record and one sync of it, where the database writes some ten pages. The file has two halves of 1 MiB. When one is
@@ -25,6 +26,8 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use tombolo_transports::PeerId;
+
 /// Bytes of one half of the file. What they hold is written to the database in about ten milliseconds.
 const HALF_BYTES: u64 = 1 << 20;
 const FILE_BYTES: u64 = 2 * HALF_BYTES;
@@ -42,6 +45,13 @@ pub(super) struct CommitMark {
 }
 
 impl CommitMark {
+    /// What the first commit of a node's store follows: no other node's first one does.
+    pub(super) fn founding(owner: &PeerId) -> CommitMark {
+        let mut check = CommitCheck::default();
+        blake3::Hasher::new().update(b"tombolo store of ").update(&owner.0).finalize_xof().fill(&mut check);
+        CommitMark { number: 0, check }
+    }
+
     /// The commit of these changes after this one.
     pub(super) fn next(self, changes: &[u8]) -> CommitMark {
         let number = self.number.saturating_add(1);

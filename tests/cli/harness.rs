@@ -163,6 +163,13 @@ impl Daemon {
         self.told["addresses"][0].as_str().unwrap().to_owned()
     }
 
+    /// Memory of the process, kB.
+    pub(crate) fn resident_kb(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// Sends it a signal, such as `-STOP`.
     pub(crate) fn signal(&self, signal: &str) {
         let pid = self.child.id().to_string();

@@ -55,10 +55,7 @@ fn two_nodes_meet_agree_and_come_into_step() {
     // An ordinary first meeting leaves nothing behind that reads like trouble.
     for place in [&attic, &boat] {
         let status = place.json(&["status"]);
-        // On a busy machine a layer may still overtake the audience that it was signed under; it comes again.
-        let reasons =
-            status["rejections"].as_object().unwrap().keys().filter(|reason| *reason != "audience_behind");
-        assert_eq!(reasons.collect::<Vec<_>>(), Vec::<&String>::new());
+        assert_eq!(status["rejections"], serde_json::json!({}));
     }
     // A peer's state may wait for the disk while the node runs, and is there when it has ended in order.
     assert_eq!(attic_up.terminate(), Some(0));
@@ -125,6 +122,42 @@ fn a_removed_peer_is_cut_off_and_what_it_wrote_stays() {
         status.contains("attic has removed this node") && status.contains("tombolo remove attic"),
         "{status}"
     );
+}
+
+/// Documents of a trusted peer take about as much memory here as their bytes, arrays of small numbers too, and are gone when the peer
+/// is removed, also where no daemon runs.
+#[test]
+fn what_a_peer_fills_is_bounded_and_gone_with_it() {
+    let (attic, _attic_up, boat, boat_up) = pair();
+    attic.ok(&["create", "plan"]);
+    eventually("the document at the boat", || boat.hash("plan").is_some());
+    let before = boat_up.resident_kb();
+    let zeros = serde_json::Value::from(vec![0; 60_000]);
+    let file = attic.folder.join("zeros.json");
+    let keys: serde_json::Map<_, _> = (0..8).map(|n| (format!("k{n}"), zeros.clone())).collect();
+    std::fs::write(&file, serde_json::to_vec(&keys).unwrap()).unwrap();
+    for name in ["a", "b", "c", "d"] {
+        attic.ok(&["create", name]);
+        attic.ok(&["put", name, file.to_str().unwrap()]);
+        eventually("the zeros at the boat", || boat.hash(name) == attic.hash(name));
+    }
+    // 1.9 MB of CBOR. As trees of values they are 61 MB, and 32 MB more in the events that report them; what passes through the
+    // process on its way leaves some 30 MB with the allocator.
+    let grown = boat_up.resident_kb().saturating_sub(before);
+    println!("totals: 1900 kB of arrays took {grown} kB");
+    assert!(grown < 45_000, "{grown} kB for 1,900 kB of documents");
+    assert_eq!(boat_up.terminate(), Some(0));
+    boat.ok(&["remove", "attic"]);
+    let owned = boat.did();
+    let left = boat.json(&["ls", "--all"]);
+    assert!(left.as_array().unwrap().iter().all(|row| row["owner"] == owned.as_str()), "{left}");
+    boat_up_again_without_them(&boat, before);
+}
+
+/// The node starts, and needs no more memory than before the peer filled it.
+fn boat_up_again_without_them(boat: &NodeDir, before: u64) {
+    let up = boat.up();
+    assert!(up.resident_kb() < before + 12_000, "{} kB, {before} kB before", up.resident_kb());
 }
 
 /// The joiner runs no daemon: `join` runs one just until both sides agreed.
@@ -235,6 +268,8 @@ fn a_peer_that_moved_is_dialled_at_its_new_address() {
     let (attic_up, boat_up) = (attic.up(), boat.up());
     let code = attic.ok(&["invite"]);
     boat.ok(&["join", &code, "--addr", &attic_up.address()]);
+    // Its name comes with its state.
+    eventually("attic's name", || boat.run(&["state", "attic"]).status.success());
     let before = attic_up.address();
     assert_eq!((attic_up.terminate(), boat_up.terminate()), (Some(0), Some(0)));
     let (attic_up, _boat_up) = (attic.up(), boat.up());

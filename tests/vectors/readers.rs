@@ -45,14 +45,15 @@ fn holds_on_base(compact: &Json, base: &Json) -> bool {
     };
     let Some((sequence, time)) = envelope.sequence_on(&on).zip(envelope.time_on(&on)) else { return false };
     let Content::Snapshot(value) = &base.content else { return false };
+    let value = value.get();
     let context = Context {
         base_sequence: head.sequence.get(),
         sequence: sequence.get(),
         base_time_ms: head.time.ms(),
         time_ms: time.ms(),
     };
-    let Ok(delta) = tombolo_delta::decode(value, &envelope.delta, &context) else { return false };
-    let Ok(target) = tombolo_delta::apply(value, &delta, &context) else { return false };
+    let Ok(delta) = tombolo_delta::decode(&value, &envelope.delta, &context) else { return false };
+    let Ok(target) = tombolo_delta::apply(&value, &delta, &context) else { return false };
     let root: Root = Content::snapshot(target).unwrap().root();
     let claimed = envelope.head_on(&on, Kind::Snapshot, root);
     envelope.base.fits(&head.root.0)

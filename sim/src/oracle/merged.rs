@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use tombolo::layer::{Entry, KeyPath, Sequence};
+use tombolo::layer::{CompactValue, Entry, KeyPath, Sequence};
 use tombolo::time::{Millis, Wall};
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
@@ -93,7 +93,7 @@ impl<'a> Merged<'a> {
 #[derive(Debug, PartialEq)]
 pub(super) enum VisibleValue<'a> {
     /// This value, or none.
-    Known(Option<&'a Value>),
+    Known(Option<&'a CompactValue>),
     /// An entry at the key, above or below it may wait or not.
     Open,
 }
@@ -112,6 +112,6 @@ fn is_above(above: &KeyPath, below: &KeyPath) -> bool {
     above.segments().len() < below.segments().len() && below.segments().starts_with(above.segments())
 }
 
-fn is_room(value: &Value) -> bool {
-    matches!(value, Value::Map(members) if members.is_empty())
+fn is_room(value: &CompactValue) -> bool {
+    matches!(&*value.get(), Value::Map(members) if members.is_empty())
 }

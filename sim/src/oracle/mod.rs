@@ -126,10 +126,10 @@ fn rights_of(replica: &Replica, owner: PeerId) -> WriterList {
     let audience =
         audiences.next().and_then(|id| replica.layer(&LayerId { document: id.clone(), author: owner }));
     let content = audience.and_then(|layer| match &layer.content {
-        Content::Snapshot(value) => Some(value),
+        Content::Snapshot(value) => Some(value.get()),
         Content::Map(_) => None,
     });
-    WriterList::of(owner, content)
+    WriterList::of(owner, content.as_deref())
 }
 
 impl Oracle {

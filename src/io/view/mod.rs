@@ -32,7 +32,7 @@ pub use log::LogEntryView;
 pub use peers::{PeerView, RemovedView, StateView, StepView};
 pub use presence::{FriendsView, HearingView, HearsUsView, PresenceEventView, PresenceView};
 pub use status::{
-    AlarmView, AppsView, ConvergenceView, DocumentLagView, PeerClockView, PeerRouteView, PeerStatusView,
-    RadioStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
+    AlarmView, AppsView, ConvergenceView, DocumentLagView, LargeLayerView, PeerClockView, PeerRouteView,
+    PeerStatusView, RadioStatusView, StatusView, TombstoneWaitView, TorView, TrafficView,
 };
 pub use why::{CandidateView, RouteOrder, RouteRowView, WhyView};

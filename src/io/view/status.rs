@@ -51,6 +51,8 @@ pub struct StatusView {
     pub radios: Vec<RadioStatusView>,
     /// Long messages on their way by radio.
     pub transfers: Vec<TransferView>,
+    /// Large layers that come over links in parts, or wait for a place.
+    pub large_layers: Vec<LargeLayerView>,
     /// The clocks of peers that were received in the last day.
     pub clocks: Vec<PeerClockView>,
     /// Documents in which deletions of this node wait for the other writers.
@@ -191,6 +193,27 @@ pub struct TombstoneWaitView {
     pub writers: Vec<String>,
     /// Further writers, which this node does not know.
     pub unknown_writers: usize,
+}
+
+/// A large layer that comes in parts, or waits for a place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LargeLayerView {
+    /// The document as `owner-did/name`.
+    pub document: String,
+    /// Whose layer of it, by name.
+    pub author: String,
+    /// The names of the peers that it is asked of, or that offer it.
+    pub from: Vec<String>,
+    /// `coming`, or `waits` where all places are taken.
+    pub state: &'static str,
+    /// Parts that are here.
+    pub parts_here: usize,
+    /// Parts that are known to lack; more may be found.
+    pub parts_due: usize,
+    /// Whole seconds since something of it came, or since it waits.
+    pub quiet_s: u64,
+    /// The same as a sentence; of one that waits with the peer that holds most places.
+    pub words: String,
 }
 
 /// Tor, as one node sees it.

@@ -29,7 +29,7 @@ fn deliver_some(wire: &mut Wire, random: &mut Random, most: u64) {
 }
 
 fn later(wire: &mut Wire, ms: u64) {
-    wire.mono = wire.mono + Millis::from_ms(ms);
+    wire.mono += Millis::from_ms(ms);
     for node in 0..wire.nodes.len() {
         wire.queue.push_back((node, Input::Timeout));
     }

@@ -10,6 +10,7 @@
 //! answered, is asked for over another.
 
 mod answer;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,12 +22,13 @@ use crate::layer::{
     Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead, TreeHash,
 };
 use crate::limits::{
-    GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX, TRANSFER_BYTES_MAX,
-    TRANSFER_STALE, TRANSFERS_MAX, WANT_RETRY,
+    GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX, TRANSFER_STALE, WANT_RETRY,
 };
 use crate::sync::message::{LayerPart, Message, NodeAsk, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 pub use answer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES, answer_parts, answer_tree};
+use places::WaitingOffer;
+pub use places::{TransferPlace, TransferStanding};
 
 /// Entries asked for in one message, as far as one can know: at some 100 bytes each they stay within one answer.
 const ENTRIES_PER_ASK: u64 = 1_000;
@@ -44,6 +46,8 @@ const FAST_ANSWER: Millis = Millis::from_ms(100);
 #[derive(Debug)]
 pub struct Transfer {
     signed: SignedHead,
+    /// The peer whose place it takes.
+    offered_by: PeerId,
     /// The peers that have offered it and are connected.
     sources: BTreeSet<PeerId>,
     /// What came of an older state, put into the layer that is held here; none where nothing came of one. The walk compares with it.
@@ -57,7 +61,8 @@ pub struct Transfer {
     plain: BTreeSet<NodePath>,
     /// Verified contents that replace what the base has below their nodes.
     parts: Vec<(NodePath, MapContent)>,
-    parts_bytes: usize,
+    /// Bytes that they and the base take in memory.
+    parts_memory: usize,
     /// What was asked for and has not come, of each link in the order in which it was asked.
     asked: BTreeMap<LinkId, VecDeque<TransferAsk>>,
     moved_at: Mono,
@@ -89,6 +94,8 @@ pub struct TransferLane {
 #[derive(Debug, Default)]
 pub struct Transfers {
     under_way: BTreeMap<LayerHash, Transfer>,
+    /// Offers that found no place, until they are offered again.
+    waiting: BTreeMap<LayerHash, WaitingOffer>,
 }
 
 /// Why a peer's parts were not taken.
@@ -128,14 +135,16 @@ impl Transfers {
                 return;
             }
             base = transfer.into_base(own);
-        } else if self.under_way.len() >= TRANSFERS_MAX {
-            return;
+        } else if !self.make_room(&from, now) {
+            return self.wait(layer, WaitingOffer { layer: signed.head.layer, from, since: now });
         }
+        self.waiting.remove(&layer);
         let root = TreeHash { count: u32::MAX, hash: signed.head.root.0 };
         let transfer = Transfer {
             signed,
+            offered_by: from,
             sources: BTreeSet::from([from]),
-            parts_bytes: base.as_ref().map_or(0, MapContent::size_bytes),
+            parts_memory: base.as_ref().map_or(0, MapContent::memory_bytes),
             base,
             expected: BTreeMap::from([(NodePath::ROOT, root)]),
             nodes_due: BTreeSet::from([NodePath::ROOT]),
@@ -151,6 +160,7 @@ impl Transfers {
     /// Gives up what a newer state has overtaken.
     pub fn end(&mut self, layer: &LayerHash) {
         self.under_way.remove(layer);
+        self.waiting.remove(layer);
     }
 
     /// A peer is gone. Transfers that no other peer has offered wait until a peer offers the same state.
@@ -189,6 +199,7 @@ impl Transfers {
         own_of: impl Fn(&LayerHash) -> Option<&'a MapContent>,
     ) -> Vec<(TransferLane, Message)> {
         self.under_way.retain(|_, t| now < t.moved_at + TRANSFER_STALE);
+        self.waiting.retain(|_, offer| now < offer.since + TRANSFER_STALE);
         let asks = |(layer, transfer): (&LayerHash, &mut Transfer)| transfer.asks(now, lanes, own_of(layer));
         self.under_way.iter_mut().flat_map(asks).collect()
     }
@@ -252,17 +263,6 @@ impl Transfers {
         }
         let transfer = self.under_way.remove(&id.layer)?;
         Some(transfer.assemble(own))
-    }
-
-    /// Drops the transfer that moved least recently when too many bytes wait.
-    fn stay_within_limit(&mut self) {
-        while self.under_way.values().map(|transfer| transfer.parts_bytes).sum::<usize>() > TRANSFER_BYTES_MAX
-        {
-            let oldest =
-                self.under_way.iter().min_by_key(|(_, transfer)| transfer.moved_at).map(|(layer, _)| *layer);
-            let Some(oldest) = oldest else { return };
-            self.under_way.remove(&oldest);
-        }
     }
 }
 
@@ -343,7 +343,7 @@ impl Transfer {
         }
         self.moved_at = now;
         self.parts_due.remove(&path);
-        self.parts_bytes += content.size_bytes();
+        self.parts_memory += content.memory_bytes();
         self.parts.push((path, content));
         Ok(())
     }

@@ -2,6 +2,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, Head, Kind, LayerId, Sequence};
+use crate::limits::{TRANSFER_MEMORY_MAX, TRANSFER_QUIET, TRANSFERS_MAX};
 use crate::time::Wall;
 use proptest::prelude::*;
 use tombolo_delta::Value;
@@ -10,7 +11,7 @@ const LINK: LinkId = LinkId(1);
 const PEER: PeerId = PeerId([3; 32]);
 
 fn entry(n: u64) -> Entry {
-    Entry { stamp: Timestamp::from_bits(n), value: Some(Value::from(n)), saw: None }
+    Entry { stamp: Timestamp::from_bits(n), value: Some(Value::from(n).into()), saw: None }
 }
 
 fn key(n: u64) -> KeyPath {
@@ -165,7 +166,7 @@ fn an_overtaken_transfer_goes_on() {
 /// A node whose entries are too large for a part is answered with its children.
 #[test]
 fn large_entries_come_by_bucket() {
-    let large = Entry { value: Some(Value::from("x".repeat(50_000).as_str())), ..entry(7) };
+    let large = Entry { value: Some(Value::from("x".repeat(50_000).as_str()).into()), ..entry(7) };
     let theirs = MapContent::of_entries((0..100).map(|n| (key(n), Arc::new(large.clone())))).unwrap();
     Fetch::begin(&theirs, None).run(&theirs);
 }
@@ -255,4 +256,79 @@ proptest! {
             }
         }
     }
+}
+
+/// The offer of a large layer of this number, which never comes.
+fn offer(number: u64) -> SignedHead {
+    let mut signed = signed(&MapContent::default(), 1);
+    signed.head.layer.document.name = DocumentName::new(&format!("d{number}")).unwrap();
+    signed
+}
+
+fn peer(seed: u8) -> PeerId {
+    PeerId([seed; 32])
+}
+
+fn holds(transfers: &Transfers, number: u64) -> bool {
+    transfers.under_way.contains_key(&offer(number).head.layer.hash())
+}
+
+/// 64 offers that never come, of one peer, hold no other peer up: each newcomer gets a place at once, up to an equal share.
+#[test]
+fn no_peer_holds_all_places() {
+    let (greedy, honest, third) = (peer(3), peer(4), peer(5));
+    let mut transfers = Transfers::default();
+    for number in 0..200 {
+        transfers.begin(offer(number), greedy, None, Mono::ZERO);
+    }
+    assert_eq!(transfers.places_of(&greedy), TRANSFERS_MAX);
+    for number in 0..40 {
+        transfers.begin(offer(1_000 + number), honest, None, Mono::from_ms(number));
+        transfers.begin(offer(2_000 + number), third, None, Mono::from_ms(number));
+    }
+    let shares = |transfers: &Transfers| [&greedy, &honest, &third].map(|peer| transfers.places_of(peer));
+    let equal = shares(&transfers);
+    assert_eq!(equal.iter().sum::<usize>(), TRANSFERS_MAX);
+    assert!(equal.iter().all(|share| (21..=22).contains(share)), "{equal:?}");
+    // What has no place is shown, with the peer that holds most.
+    let standing = transfers.standing();
+    let waits = standing.iter().filter(|one| matches!(one.place, TransferPlace::Waits { .. })).count();
+    assert_eq!(waits, TRANSFERS_MAX, "as many as are remembered");
+    // The greedy peer does not push others out by offering again.
+    for number in 300..400 {
+        transfers.begin(offer(number), greedy, None, Mono::from_ms(50));
+    }
+    assert_eq!(shares(&transfers), equal);
+}
+
+/// Where each peer has its share, what stands still makes way, of the newcomer first; what no peer brings any more goes before.
+#[test]
+fn what_stands_still_gives_way() {
+    let mut transfers = Transfers::default();
+    for number in 0..TRANSFERS_MAX as u64 {
+        transfers.begin(offer(number), peer(3), None, Mono::from_ms(number));
+    }
+    let fresh = Mono::from_ms(1_000);
+    transfers.begin(offer(100), peer(3), None, fresh);
+    assert!(!holds(&transfers, 100), "none stands still yet");
+    let later = Mono::ZERO + TRANSFER_QUIET + Millis::from_ms(1);
+    transfers.begin(offer(100), peer(3), None, later);
+    assert!(holds(&transfers, 100) && !holds(&transfers, 0), "the one that moved least recently");
+    transfers.peer_down(&peer(3));
+    transfers.begin(offer(101), peer(3), None, fresh);
+    assert!(holds(&transfers, 101) && !holds(&transfers, 1), "it has no source any more");
+}
+
+/// Parts that one peer piles up cost that peer its own transfers, and no other peer anything.
+#[test]
+fn parts_are_given_up_by_the_peer_that_has_most() {
+    let mut transfers = Transfers::default();
+    for number in 0..5 {
+        let from = if number == 0 { peer(4) } else { peer(3) };
+        transfers.begin(offer(number), from, None, Mono::from_ms(number));
+        let transfer = transfers.under_way.get_mut(&offer(number).head.layer.hash()).unwrap();
+        transfer.parts_memory = TRANSFER_MEMORY_MAX / 4 + 1;
+        transfers.stay_within_limit();
+    }
+    assert_eq!([0, 1, 2, 3, 4].map(|number| holds(&transfers, number)), [true, false, false, true, true]);
 }
