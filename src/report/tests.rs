@@ -7,9 +7,13 @@ use super::*;
 use crate::commands::CatalogueState;
 use crate::core::InputRejection;
 use crate::core::side::{TestSide, pair};
+use crate::envelope::{Envelope, Payload};
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
 use crate::io::CommandError;
+use crate::limits::TRANSFERS_MAX;
+use crate::replica::ApplyOutcome;
+use crate::sync::message::Message;
 use crate::watches::Watches;
 
 struct Parts {
@@ -200,4 +204,27 @@ fn a_signed_state_shows_that_its_author_hears_this_node() {
         None,
         "a state is no friend of its author"
     );
+}
+
+/// Offers of large layers that never come are shown, and which of them wait for whose.
+#[test]
+fn large_layers_are_shown_and_what_waits_names_the_peer_that_holds_the_places() {
+    let (mut owner, mut reader, _) = pair();
+    for n in 0..TRANSFERS_MAX + 2 {
+        let document = owner.document(&format!("d{n}"));
+        owner.set(&document, &[("a", Some(1))]);
+        let signed = owner.replica.layer(&owner.core.own_layer(&document)).unwrap().signed.clone();
+        let offer = Message::Whole(Box::new(Envelope { signed, payload: Payload::Offer }));
+        assert!(matches!(reader.receive(owner.me(), offer), ApplyOutcome::TransferBegun));
+    }
+    reader.at(Millis::from_secs(7));
+    let parts = Parts::of(&mut reader);
+    let rows = parts.report(&reader).status().large_layers;
+    let (waits, coming): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.state == "waits");
+    assert_eq!((coming.len(), waits.len()), (TRANSFERS_MAX, 2));
+    assert!(rows.iter().all(|row| row.quiet_s == 7 && row.from.len() == 1), "{rows:?}");
+    assert!(coming[0].words.ends_with("0 parts are here, 0 are due, quiet for 7 s"), "{}", coming[0].words);
+    let holder = &waits[0].from[0];
+    let words = format!("waits for a place: 64 of 64 are taken by what {holder} offers");
+    assert!(waits.iter().all(|row| row.words.ends_with(&words)), "{waits:?}");
 }
