@@ -76,11 +76,12 @@ fn new_system() -> System {
 fn figures(system: &mut System, folder: &Path) -> NodeState {
     system.refresh_cpu_usage();
     system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
-    let cpu = f64::from(system.global_cpu_usage());
+    // Without /proc no processor is seen, and its use is not known to be 0.
+    let cpu = (!system.cpus().is_empty()).then(|| f64::from(system.global_cpu_usage()));
     let disk = disk_of(folder);
     NodeState {
         // One decimal: more is noise, and costs bytes on a radio.
-        cpu_usage_percent: cpu.is_finite().then(|| (cpu * 10.0).round() / 10.0),
+        cpu_usage_percent: cpu.filter(|cpu| cpu.is_finite()).map(|cpu| (cpu * 10.0).round() / 10.0),
         mem_used_bytes: Some(system.used_memory()).filter(|used| *used > 0),
         mem_total_bytes: Some(system.total_memory()).filter(|total| *total > 0),
         disk_used_bytes: disk.map(|(used, _)| used),
