@@ -276,3 +276,18 @@ pub(super) fn span(length: Millis) -> String {
         seconds => format!("{} d", seconds / 86_400),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state shows the last hearing in steps of ten minutes: a silence of two minutes may look like eleven, and is not shown so.
+    #[test]
+    fn a_silence_is_never_shown_as_longer_than_it_can_be() {
+        for (seconds, words) in
+            [(90, "up to 90 s"), (660, "up to 11 min"), (3_600, "60 min"), (90_000, "25 h")]
+        {
+            assert_eq!(at_most(Millis::from_secs(seconds)), words);
+        }
+    }
+}

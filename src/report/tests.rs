@@ -228,3 +228,23 @@ fn large_layers_are_shown_and_what_waits_names_the_peer_that_holds_the_places() 
     let words = format!("waits for a place: 64 of 64 are taken by what {holder} offers");
     assert!(waits.iter().all(|row| row.words.ends_with(&words)), "{waits:?}");
 }
+
+/// Later, no age in an entry of the log goes on: beside the time of the entry it would belie the others.
+#[test]
+fn an_entry_of_the_log_keeps_the_ages_that_it_had() {
+    use crate::presence::HeardOver;
+    use tombolo_transports::{LinkId, Medium};
+    let (owner, mut reader, _) = pair();
+    let (parts, peer, link) = (Parts::of(&mut reader), owner.me(), LinkId(7));
+    let start = reader.core.now();
+    reader.core.presence.session_up(start, peer, HeardOver { link, medium: Medium::Lan });
+    reader.core.presence_changes();
+    reader.core.presence.session_down(start, &peer, link);
+    reader.at(Millis::from_secs(90));
+    assert_eq!(reader.core.presence_changes().len(), 1, "the peer is missed");
+    let newest = |side: &TestSide| parts.report(side).log().pop().unwrap().message;
+    let then = newest(&reader);
+    assert!(then.starts_with("overdue") && then.ends_with("its session closed 90 s ago"), "{then}");
+    reader.at(Millis::from_secs(4_000));
+    assert_eq!(newest(&reader), then);
+}

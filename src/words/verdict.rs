@@ -278,7 +278,11 @@ fn waiting(status: &Json) -> Option<Need> {
     (waiting > 0).then_some(Need { gravity: Gravity::Note, what, remedy })
 }
 
+/// A sentence with a capital, unless it begins with the name of a setting.
 fn capital(text: &str) -> String {
+    if text.split([' ', ':']).next().is_some_and(|word| word.contains('_')) {
+        return text.to_owned();
+    }
     let mut letters = text.chars();
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
@@ -345,9 +349,15 @@ mod tests {
     }
 
     #[test]
+    fn a_sentence_has_a_capital_but_a_setting_keeps_its_name() {
+        assert_eq!(capital("the link is lost"), "The link is lost");
+        assert_eq!(capital("apps_file: line 1"), "apps_file: line 1");
+    }
+
+    #[test]
     fn every_need_has_a_remedy() {
         for code in
-            ["key_used_elsewhere", "disk_full", "key_stolen", "two_machines", "app_stopped", "something new"]
+            ["key_used_elsewhere", "disk_full", "key_stolen", "two_machines", "removed_by", "something new"]
         {
             let mut status = status(json!([]));
             status["alarms"] = json!(["it is so"]);
