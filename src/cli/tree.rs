@@ -18,7 +18,7 @@ use crate::federation::{RadioUse, TrustLevel};
 use crate::layer::KeyPath;
 use crate::router::Preference;
 use crate::runtime::journal::EventId;
-/// Keeps the state of trusted nodes in step over LAN and radio mesh, with no server.
+/// Keeps the state of trusted nodes in step, over any link, with no server.
 #[derive(Debug, Parser)]
 #[command(name = "tombolo", version, after_help = AFTER, max_term_width = HELP_COLUMNS_MAX)]
 pub(super) struct Cli {
