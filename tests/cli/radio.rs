@@ -77,6 +77,30 @@ fn a_wrong_radio_is_refused_with_the_reason() {
     assert_eq!(error["error"]["code"], "usage");
 }
 
+/// Each radio that README and docs name is one: only the node is missing in an empty place.
+#[test]
+fn the_radios_of_the_pages_are_understood() {
+    let place = NodeDir::empty();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut count = 0;
+    for page in ["README.md", "docs/radio.md"] {
+        let text = std::fs::read_to_string(root.join(page)).unwrap();
+        for rest in text.split("--mesh ").skip(1) {
+            let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'));
+            let end = |c: char| quote.map_or(c.is_whitespace(), |quote| c == quote);
+            let url = rest.trim_start_matches(['\'', '"']).split(end).next().unwrap();
+            if !url.contains("://") {
+                continue;
+            }
+            let url = url.replace("$KISS_A", "localhost:8001").replace("$KISS_B", "localhost:8002");
+            let error = place.fails(1, &["up", "--mesh", &url]);
+            assert!(error.contains("no node lives"), "{page}: {url}: {error}");
+            count += 1;
+        }
+    }
+    assert!(count >= 5, "{count} radios on the pages");
+}
+
 #[test]
 fn a_wrong_radio_in_the_settings_is_named_with_its_line() {
     let place = NodeDir::with_node("attic");
