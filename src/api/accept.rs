@@ -70,7 +70,7 @@ pub(crate) trait AcceptSocket: Send {
 
 /// A connection of a client.
 pub(crate) trait ClientStream: Send + 'static {
-    /// Who opened it.
+    /// The client that opened the connection.
     fn client(&self) -> ClientId;
 
     /// Writes what fits at once; the rest is lost.
@@ -132,7 +132,7 @@ impl ClientConnection {
         ClientConnection { client, state: Arc::default() }
     }
 
-    /// Who opened it.
+    /// The client that opened the connection.
     pub(crate) fn client(&self) -> ClientId {
         self.client
     }

@@ -2,7 +2,7 @@
 //!
 //! It is written by hand; tests compare it with the paths that are read (`routes`) and with the fields of the replies (here).
 
-/// The description, JSON.
+/// The description of the local interface as JSON.
 pub const DESCRIPTION: &str = include_str!("openapi.json");
 
 #[cfg(test)]

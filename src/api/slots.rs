@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) enum ClientId {
     /// A process of this machine.
     Process(i32),
-    /// A machine.
+    /// The address of another machine.
     Host(IpAddr),
     /// The system does not know it: all such clients count as one.
     Unknown,

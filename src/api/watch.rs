@@ -41,7 +41,7 @@ const LAST_EVENT_ID: &str = "last-event-id";
 enum LineFormat {
     /// One JSON object a line.
     Ndjson,
-    /// Server-sent events.
+    /// Server-sent events, as browsers read them.
     Sse,
 }
 

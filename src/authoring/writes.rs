@@ -37,21 +37,29 @@ fn check_room(replica: &Replica, id: &DocumentId, value: &Value) -> Result<(), V
     }
 }
 
-/// A write to a map: everything below `prefix`, or everything, becomes equal to `leaves`.
+/// A write to a map: what it covers becomes equal to `leaves`.
 struct LeafWrite<'a> {
     request: RequestId,
     id: &'a DocumentId,
     leaves: BTreeMap<KeyPath, Value>,
-    prefix: Option<&'a KeyPath>,
+    covers: Covered<'a>,
+}
+
+/// What is deleted where a write does not name it.
+enum Covered<'a> {
+    All,
+    Below(&'a KeyPath),
+    Nothing,
 }
 
 impl Authoring {
     /// The document whose own layer a write goes into; `None` if no document has that name.
     pub fn target(core: &Core, replica: &Replica, write: &Write) -> Option<DocumentId> {
         match write {
-            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => {
-                replica.resolve_document(core, doc).ok()
-            }
+            Write::Set { doc, .. }
+            | Write::Del { doc, .. }
+            | Write::Put { doc, .. }
+            | Write::Leaves { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
@@ -70,7 +78,11 @@ impl Authoring {
     /// Whether what is staged has to be signed before a write can be compared with it.
     pub fn must_settle_before(&self, core: &Core, replica: &Replica, write: &Write) -> bool {
         let (doc, key, value) = match write {
-            Write::Create { .. } | Write::Delete { .. } | Write::OnBase { .. } | Write::Settle { .. } => {
+            Write::Create { .. }
+            | Write::Delete { .. }
+            | Write::OnBase { .. }
+            | Write::Settle { .. }
+            | Write::Leaves { .. } => {
                 return true;
             }
             Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
@@ -111,7 +123,7 @@ impl Authoring {
                     Kind::Map => {
                         check_room(replica, &id, &value)?;
                         let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
-                        let write = LeafWrite { request, id: &id, leaves, prefix: Some(&key) };
+                        let write = LeafWrite { request, id: &id, leaves, covers: Covered::Below(&key) };
                         self.write_leaves(core, replica, write)
                     }
                 }
@@ -139,6 +151,18 @@ impl Authoring {
                 }
                 Ok(())
             }
+            Write::Leaves { doc, leaves } => {
+                let (id, kind) = writable(core, replica, &doc)?;
+                let leaves = match kind {
+                    Kind::Map => leaves.into_iter().collect(),
+                    Kind::Snapshot => BTreeMap::new(),
+                };
+                self.write_leaves(
+                    core,
+                    replica,
+                    LeafWrite { request, id: &id, leaves, covers: Covered::Nothing },
+                )
+            }
             Write::PublishState { state } => self.publish(core, replica, request, state),
         }
     }
@@ -160,7 +184,11 @@ impl Authoring {
             Kind::Map => {
                 check_room(replica, &id, &value)?;
                 let leaves = flatten(None, &value).map_err(ValueError::from)?;
-                self.write_leaves(core, replica, LeafWrite { request, id: &id, leaves, prefix: None })?;
+                self.write_leaves(
+                    core,
+                    replica,
+                    LeafWrite { request, id: &id, leaves, covers: Covered::All },
+                )?;
             }
         }
         Ok(id)
@@ -251,7 +279,8 @@ impl Authoring {
                 if !held.is_some_and(shows) {
                     return Err(unknown());
                 }
-                let write = LeafWrite { request, id: &document, leaves: BTreeMap::new(), prefix: Some(key) };
+                let covers = Covered::Below(key);
+                let write = LeafWrite { request, id: &document, leaves: BTreeMap::new(), covers };
                 self.write_leaves(core, replica, write)
             }
         }
@@ -264,15 +293,16 @@ impl Authoring {
         replica: &Replica,
         write: LeafWrite<'_>,
     ) -> Result<(), CommandError> {
-        let LeafWrite { request, id, leaves, prefix } = write;
+        let LeafWrite { request, id, leaves, covers } = write;
         let document = replica.document(id).expect("a writable document is held");
         let is_gone =
             |(key, _): &(&KeyPath, &Winner)| !leaves.contains_key(key) && document.shown(key).is_some();
-        let gone: Vec<KeyPath> = match prefix {
-            Some(prefix) => {
+        let gone: Vec<KeyPath> = match covers {
+            Covered::Below(prefix) => {
                 document.winners_below(prefix).filter(is_gone).map(|(key, _)| key.clone()).collect()
             }
-            None => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
+            Covered::All => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
+            Covered::Nothing => Vec::new(),
         };
         let is_new = |(key, value): &(KeyPath, Value)| document.shown(key).is_none_or(|shown| shown != value);
         let new: Vec<(KeyPath, Value)> = leaves.into_iter().filter(is_new).collect();

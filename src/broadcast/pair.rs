@@ -118,7 +118,7 @@ pub enum PairMessage<'a> {
     Mine(&'a [u8]),
     /// A whole layer of the receiver's `audience` or `keys`.
     Yours(&'a [u8]),
-    /// A signed command.
+    /// A signed command, as on a link.
     Command(&'a [u8]),
     /// The answer to a command.
     Answer(&'a [u8]),

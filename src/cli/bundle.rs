@@ -30,12 +30,12 @@ pub(super) enum BundleAct {
         after_help = "Examples:\n  tombolo bundle read /media/stick/news\n  tombolo bundle read news --receipt back\n  tombolo bundle read news.receipt\n\nThe receipt is a bundle for the sender: what this node holds now, and what the sender lacks. Where neither has anything new for the other, none is written."
     )]
     Read {
-        /// The file
+        /// The file that was carried here
         file: PathBuf,
         /// Where the receipt goes [default: FILE.receipt]
         #[arg(long, value_name = "FILE")]
         receipt: Option<PathBuf>,
-        /// Write no receipt
+        /// Write no receipt to carry back
         #[arg(long, conflicts_with = "receipt")]
         no_receipt: bool,
     },

@@ -15,7 +15,7 @@ const WIDTH: usize = 100;
 const NAME_CHARS: usize = 24;
 /// Which command has more of what.
 const DETAILS: &str = "details: tombolo links (why), airtime (by class), peers (apps), conflicts, log";
-/// Beside `listens on`.
+/// Stands beside `listens on` where there is no address.
 const NO_ADDRESS: &str = "no network address now; nodes on one machine meet with `loopback = true` in [lan]";
 
 pub(super) fn run(context: &CliContext) -> CliResult {

@@ -85,7 +85,7 @@ pub(super) enum ToolCommand {
         after_help = "Examples:\n  tombolo restore hut.tombolo\n  tombolo --data-dir /srv/hut restore hut.tombolo --passphrase-file pass.txt\n\nA backup without the key needs identity.key in the folder. The restored node signs nothing until a peer has shown what the node wrote after the backup: start `tombolo up`, and it goes on by itself. Where no peer has seen newer writes, `tombolo up --new` goes on at once."
     )]
     Restore {
-        /// The file
+        /// The file that `backup` wrote
         file: PathBuf,
         #[command(flatten)]
         passphrase: PassphraseArguments,
@@ -95,7 +95,7 @@ pub(super) enum ToolCommand {
         after_help = "Examples:\n  tombolo completions bash > /etc/bash_completion.d/tombolo\n  tombolo completions zsh > ~/.zfunc/_tombolo\n  tombolo completions fish > ~/.config/fish/completions/tombolo.fish"
     )]
     Completions {
-        /// The shell
+        /// The shell to write them for
         shell: Shell,
     },
     /// Write a manual page for each command into a folder

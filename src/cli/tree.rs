@@ -145,7 +145,7 @@ pub(super) enum CliCommand {
         /// The folder with nodes.json and invites.json
         dir: PathBuf,
     },
-    /// List the peers
+    /// List the peers with trust, address and age
     #[command(after_help = "Examples:\n  tombolo peers\n  tombolo peers --json")]
     Peers,
     /// Change what a peer may do
@@ -175,7 +175,7 @@ pub(super) enum CliCommand {
     Rename {
         /// A name, a DID or the start of one
         peer: String,
-        /// The new name
+        /// The name by which this node knows it
         name: String,
     },
     /// Remove a peer; what it wrote into your documents stays
@@ -204,7 +204,7 @@ pub(super) enum CliCommand {
         after_help = "Examples:\n  tombolo policy roster --radio never\n  tombolo policy state --radio brief\n  tombolo policy state --confidential no\n\nWithout options the present policy is shown. Only what is not confidential goes out on a radio that must send in clear."
     )]
     Policy {
-        /// The document
+        /// The document whose policy it is
         doc: String,
         /// never, brief (its brief in its place) or full
         #[arg(long, value_parser = radio_use)]
@@ -251,7 +251,7 @@ pub(super) enum CliCommand {
     /// Make a shared document
     #[command(after_help = "Examples:\n  tombolo create plan\n  tombolo create report --snapshot")]
     Create {
-        /// Its name
+        /// The name of the new document
         doc: String,
         /// Only this node writes it, always as a whole
         #[arg(long)]
@@ -304,7 +304,7 @@ pub(super) enum CliCommand {
     },
     /// Make a document equal to a JSON file; keys not in it are deleted
     #[command(
-        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading."
+        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading.\n\nMore than 2,048 values are written in several commits, so that others are answered meanwhile; what is not in the file is deleted last. If that is cut short, put the file again. With --whole or --base it is one commit."
     )]
     Put {
         /// A document, or peer/document
@@ -332,7 +332,7 @@ pub(super) enum CliCommand {
         after_help = "Examples:\n  tombolo watch\n  tombolo watch plan\n  tombolo watch plan --snapshot --json\n  tombolo watch --json --since 5f3a09c1-118\n  tombolo watch --json | jq .document"
     )]
     Watch {
-        /// Only this document
+        /// Only events of this document
         doc: Option<String>,
         /// Go on behind this event: the `id` of the last line that was read
         #[arg(long, value_name = "ID")]
@@ -440,7 +440,7 @@ pub(super) enum CliCommand {
         /// The app's id in the peer's catalogue
         #[arg(required_unless_present = "status")]
         app: Option<String>,
-        /// Its version
+        /// The version of the app to install
         #[arg(required_unless_present = "status")]
         version: Option<String>,
         /// Where the app comes from, as the peer's catalogue has it [default: what your own catalogue has]

@@ -18,7 +18,7 @@ pub(super) enum WatchForAct {
     /// List what is watched here
     #[command(after_help = "Examples:\n  tombolo watch-for list\n  tombolo watch-for list --json")]
     List,
-    /// Remove a watch
+    /// Remove a watch by its id
     #[command(after_help = "Examples:\n  tombolo watch-for remove 1")]
     Remove {
         /// The id of the watch, as the list shows it

@@ -17,7 +17,7 @@ const PREFIX_BYTES_MAX: usize = 64;
 pub struct Broker {
     /// A name or an address.
     pub host: String,
-    /// Its TCP port.
+    /// The TCP port on which the broker listens.
     pub port: u16,
 }
 
@@ -30,7 +30,7 @@ pub struct MqttSettings {
     pub broker: Option<Broker>,
     /// The user name at the broker; empty for none.
     pub user: String,
-    /// Its password.
+    /// The password that the broker asks for.
     pub password: Password,
     /// Where Home Assistant looks for devices.
     #[serde(deserialize_with = "prefix")]

@@ -520,6 +520,9 @@ impl CallError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::{Query, Write};
+    use crate::layer::{KeyPath, Kind};
+    use tombolo_delta::Value;
 
     /// Both wait for the same end, on a channel that resolves once.
     #[tokio::test]
@@ -540,6 +543,60 @@ mod tests {
         let mut node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
         node.links.fail();
         assert_eq!(node.ended().await, Ended::Links);
+        node.shutdown().await;
+    }
+
+    fn numbers(count: u64) -> Vec<(String, Value)> {
+        (0..count).map(|n| (format!("k{n}"), Value::from(n))).collect()
+    }
+
+    /// Between the slices the node answers others, and the end is what one commit would have made.
+    #[tokio::test]
+    async fn a_large_put_lets_others_in_between() {
+        let folder = tempfile::tempdir().unwrap();
+        Tombolo::create(folder.path(), "attic").unwrap();
+        let node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
+        let client = node.client();
+        client.command(Write::Create { name: "plan".to_owned(), kind: Kind::Map }).await.unwrap();
+        let put = |members: Vec<(String, Value)>| Write::Put {
+            doc: "plan".to_owned(),
+            value: Value::map(members),
+            whole: false,
+        };
+        let old = [("k1".to_owned(), Value::from(0u64)), ("old".to_owned(), Value::from(1u64))];
+        client.command(put(old.to_vec())).await.unwrap();
+        let writer = {
+            let (client, put) = (client.clone(), put(numbers(12_000)));
+            tokio::spawn(async move { client.command(put).await })
+        };
+        let mut keys_seen = std::collections::BTreeSet::new();
+        while !writer.is_finished() {
+            let key = Some(KeyPath::parse("old").unwrap());
+            let found = client.command(Query::Get { doc: "plan".to_owned(), key }).await.is_ok();
+            let Ok(Reply::Document(document)) =
+                client.command(Query::Document { doc: "plan".to_owned() }).await
+            else {
+                panic!()
+            };
+            let Value::Map(members) = &document.value else { panic!() };
+            keys_seen.insert((members.len(), found));
+        }
+        let Reply::Written(written) = writer.await.unwrap().unwrap() else { panic!() };
+        assert_eq!((written.set, written.deleted, written.changed), (12_000, 1, 12_001));
+        assert!(keys_seen.len() > 2, "others were answered at {keys_seen:?}");
+        let Ok(Reply::Document(document)) = client.command(Query::Document { doc: "plan".to_owned() }).await
+        else {
+            panic!()
+        };
+        assert_eq!(document.value, Value::map(numbers(12_000)));
+        let refused =
+            [numbers(5_000), vec![("k1".to_owned(), Value::from("x".repeat(70_000).as_str()))]].concat();
+        client.command(put(refused)).await.unwrap_err();
+        let Ok(Reply::Document(after)) = client.command(Query::Document { doc: "plan".to_owned() }).await
+        else {
+            panic!()
+        };
+        assert_eq!(after.version, document.version);
         node.shutdown().await;
     }
 }

@@ -104,6 +104,13 @@ pub enum Write {
         /// Signs one state, even where a radio has to cut it into fragments.
         whole: bool,
     },
+    /// Sets some keys of a map, in one commit; a document of another kind stays as it is. A slice of a large `Put`.
+    Leaves {
+        /// The name of the document.
+        doc: String,
+        /// Keys and their values, none of them an object that has members.
+        leaves: Vec<(KeyPath, Value)>,
+    },
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {
         /// The state, without its time: that is the layer's signed time.

@@ -64,7 +64,7 @@ pub enum Input {
     },
     /// A peer that was dialled and proved its key does not take this node.
     Denied {
-        /// The peer.
+        /// The peer that this concerns.
         peer: PeerId,
     },
     /// A link has measured its path.

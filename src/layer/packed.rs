@@ -67,8 +67,9 @@ pub fn pack<'a>(
         }
         join(path, &mut key);
         let shared = key.iter().zip(&before).take_while(|(a, b)| a == b).count();
-        let flags = IS_TOMBSTONE * u64::from(entry.is_tombstone()) | HAS_SAW * u64::from(entry.saw.is_some());
-        varint::put(&mut out, (shared as u64) << SHARED_SHIFT | flags);
+        let is_tombstone = IS_TOMBSTONE * u64::from(entry.is_tombstone());
+        let flags = is_tombstone | (HAS_SAW * u64::from(entry.saw.is_some()));
+        varint::put(&mut out, ((shared as u64) << SHARED_SHIFT) | flags);
         let rest = key.get(shared..).unwrap_or_default();
         varint::put(&mut out, rest.len() as u64);
         out.extend_from_slice(rest);

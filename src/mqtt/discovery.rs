@@ -38,7 +38,7 @@ pub(super) struct Topics {
 pub(super) struct BrokerDevice {
     /// Its id at the broker.
     pub(super) id: String,
-    /// The description, retained.
+    /// The description of the device, sent as a retained message.
     pub(super) config: Json,
     pub(super) presence: Json,
     /// None while what is known of the node is old.

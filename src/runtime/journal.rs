@@ -66,7 +66,7 @@ pub struct StampedEvent {
     /// By the clock of this machine.
     #[serde(serialize_with = "as_rfc3339")]
     pub at: Wall,
-    /// What happened.
+    /// The event itself, as the node returned it.
     #[serde(flatten)]
     pub event: Event,
 }
@@ -141,7 +141,7 @@ impl EventJournal {
         EventId { start: kept.start, number: kept.newest }
     }
 
-    /// The reading end.
+    /// The end from which readers take the events.
     pub(crate) fn tap(&self) -> EventTap {
         EventTap { kept: self.kept.clone(), newest: self.newest.subscribe() }
     }

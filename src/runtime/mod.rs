@@ -22,6 +22,7 @@ pub(crate) mod notify;
 pub(crate) mod process_group;
 pub mod radios;
 pub mod rpc;
+mod slices;
 mod template;
 mod tor;
 
@@ -382,11 +383,10 @@ impl NodeClient {
 
     /// The same with the newest event that the reply reflects: all behind it are not in the reply, and all before it are.
     pub(crate) async fn command_at(&self, command: impl Into<Command>) -> Result<(Reply, EventId), AskError> {
-        let (sender, reply) = oneshot::channel();
         let command = self.with_addresses(command.into());
-        self.send(Task::Command(command, sender)).await?;
-        let AskAnswer { result, up_to } = reply.await.map_err(|_| NodeGone)?;
-        let mut reply = result?;
+        let (command, progress) = self.written_in_slices(command).await?;
+        let (mut reply, up_to) = self.ask(command).await?;
+        progress.complete(&mut reply);
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),
             Reply::Links(rows) => {
@@ -400,6 +400,13 @@ impl NodeClient {
             _ => {}
         }
         Ok((reply, up_to))
+    }
+
+    async fn ask(&self, command: Command) -> Result<(Reply, EventId), AskError> {
+        let (sender, reply) = oneshot::channel();
+        self.send(Task::Command(command, sender)).await?;
+        let AskAnswer { result, up_to } = reply.await.map_err(|_| NodeGone)?;
+        Ok((result?, up_to))
     }
 
     /// Hands the node a JSON call that arrived, and waits for the answer.

@@ -68,7 +68,7 @@ pub struct NodeAsk {
 /// A node of a layer's hash tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeNode {
-    /// Which node.
+    /// The node of the tree, by level and index.
     pub path: NodePath,
     /// Its children by slot, but for those that are the same at the receiver.
     pub children: Vec<(u8, TreeHash)>,
@@ -268,7 +268,7 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
         (0x09, [layer, root, Value::Array(asks)]) => {
             let is_held = |held: &[u8]| {
                 !held.is_empty()
-                    && held.len() % SHORT_HASH_BYTES == 0
+                    && held.len().is_multiple_of(SHORT_HASH_BYTES)
                     && held.len() <= HELD_ENTRIES_MAX * SHORT_HASH_BYTES
             };
             let ask = |item: &Value| read_ask(item, is_held);

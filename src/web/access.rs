@@ -21,7 +21,7 @@ pub(crate) enum Viewer {
     Stranger,
     /// The page and the metrics, read only; no values that only members may see.
     Reader,
-    /// Everything, changes included.
+    /// May see everything, and make changes.
     Operator,
 }
 

@@ -39,7 +39,7 @@ const WRONG_TOKEN_PAUSE: Duration = Duration::from_secs(1);
 /// How long the node may take to answer `/healthz`.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What handlers share.
+/// The parts of the server that all handlers share.
 #[derive(Clone)]
 pub(super) struct Web {
     pub(super) access: Arc<WebAccess>,
@@ -47,7 +47,7 @@ pub(super) struct Web {
     context: ServerContext,
 }
 
-/// All paths.
+/// All paths of the page, each with its handler.
 pub(super) fn router(access: Arc<WebAccess>, client: NodeClient, context: ServerContext) -> Router {
     let forms = Router::new()
         .route("/login", post(login))
@@ -199,7 +199,7 @@ fn with_cookie(mut response: Response, cookie: &str) -> Response {
     response
 }
 
-/// A page.
+/// An answer that is a page of HTML.
 pub(super) fn html(status: StatusCode, page: String) -> Response {
     respond(status, "text/html; charset=utf-8", page)
 }

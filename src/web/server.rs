@@ -66,7 +66,7 @@ impl WebServer {
         Ok(Some(WebServer { address, stop, accepting }))
     }
 
-    /// Where it listens.
+    /// The address on which the page is served.
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -29,7 +29,7 @@ pub(crate) struct Need {
     pub(crate) gravity: Gravity,
     /// What is the matter and why, without a full stop.
     pub(crate) what: String,
-    /// What helps.
+    /// The command or act that helps.
     pub(crate) remedy: String,
 }
 

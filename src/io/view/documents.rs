@@ -156,7 +156,7 @@ pub struct ChangedView {
     pub name: String,
     /// The author's DID; the owner's where no author wrote, but rights or time changed what is read.
     pub author: String,
-    /// The author's name.
+    /// The name of the author, as this node knows it.
     pub by: String,
     /// The sequence of the author's layer; 0 where no author wrote.
     pub sequence: u64,

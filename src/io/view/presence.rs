@@ -44,11 +44,11 @@ pub struct PresenceView {
 pub struct HearingView {
     /// The name of the node that hears.
     pub by: String,
-    /// Its DID.
+    /// The DID of the node that hears.
     pub by_did: String,
     /// The name of the node that is heard, or is lost.
     pub of: String,
-    /// Its DID.
+    /// The DID of the node that is heard, or is lost.
     pub of_did: String,
     /// Over what it is heard: `mesh`, `lan`, `tor` or `memory`; absent where it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -16,7 +16,7 @@ pub const HELD_CHILDREN_BYTES: usize = 16 * SHORT_HASH_BYTES;
 /// The start of the hash of each child, by slot; zeros for one that is not there. None where no child is.
 pub(super) fn held_children(content: &MapContent, path: NodePath) -> Option<Vec<u8>> {
     let children = content.children(path);
-    let mut held = vec![[0; SHORT_HASH_BYTES]; 16];
+    let mut held = [[0; SHORT_HASH_BYTES]; 16];
     for (slot, hash) in &children {
         let place = held.get_mut(usize::from(*slot)).expect("a node has 16 slots");
         *place = short(hash);

@@ -134,7 +134,7 @@ impl Transfers {
             if transfer.signed.supersedes(&signed) {
                 return;
             }
-            base = transfer.into_base(own);
+            base = transfer.take_base(own);
         } else if !self.make_room(&from, now) {
             return self.wait(layer, WaitingOffer { layer: signed.head.layer, from, since: now });
         }
@@ -268,7 +268,7 @@ impl Transfers {
 
 impl Transfer {
     /// What is held here, with what came of this state in its place. None where nothing came and there is no older base.
-    fn into_base(&mut self, own: Option<&MapContent>) -> Option<MapContent> {
+    fn take_base(&mut self, own: Option<&MapContent>) -> Option<MapContent> {
         if self.parts.is_empty() {
             return self.base.take();
         }

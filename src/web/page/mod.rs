@@ -54,7 +54,7 @@ struct PageWriter<'a> {
     out: String,
 }
 
-/// Writes the page.
+/// Writes the page as HTML, within its limit of bytes.
 pub(super) fn render(snapshot: &Snapshot, rights: Rights<'_>, now: Wall) -> String {
     let written = LIMITS.into_iter().map(|limits| {
         let mut page = PageWriter { snapshot, rights, now, limits, out: String::new() };

@@ -208,7 +208,7 @@ pub(crate) struct Mdns {
     port: u16,
     /// Empty: all addresses the machine has, as they come and go.
     fixed: Vec<IpAddr>,
-    /// What is announced.
+    /// The hint that is announced; none where nothing is.
     hint: Option<SaltedHint>,
 }
 
