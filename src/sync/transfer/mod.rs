@@ -22,7 +22,8 @@ use crate::layer::{
     Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead, TreeHash,
 };
 use crate::limits::{
-    GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX, TRANSFER_STALE, WANT_RETRY,
+    GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_BYTES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX,
+    TRANSFER_STALE, WANT_RETRY, WHOLE_LAYER_BYTES_MAX,
 };
 use crate::sync::message::{LayerPart, Message, NodeAsk, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
@@ -30,8 +31,10 @@ pub use answer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES, answer_parts, answer_tre
 use places::WaitingOffer;
 pub use places::{TransferPlace, TransferStanding};
 
-/// Entries asked for in one message, as far as one can know: at some 100 bytes each they stay within one answer.
-const ENTRIES_PER_ASK: u64 = 1_000;
+/// The least that an entry is expected to take on its way, bytes.
+const ENTRY_BYTES_MIN: u64 = 64;
+/// What is asked for at once is expected to take no more than a quarter of an answer: several links share what is due.
+const GROUP_BYTES: u64 = PARTS_BYTES_MAX as u64 / 4;
 /// What one question holds of what is here already, bytes.
 const HELD_BYTES_PER_ASK: usize = 16 * 1024;
 /// What was asked for is asked for again after this long without an answer.
@@ -59,6 +62,8 @@ pub struct Transfer {
     parts_due: BTreeSet<NodePath>,
     /// Of these an answer that leaves out what is held here did not have the hash: they are asked for as if nothing were.
     plain: BTreeSet<NodePath>,
+    /// What an entry takes on its way, bytes: of those that came, before that from what an offered layer has at the least.
+    entry_bytes: u64,
     /// Verified contents that replace what the base has below their nodes.
     parts: Vec<(NodePath, MapContent)>,
     /// Bytes that they and the base take in memory.
@@ -150,6 +155,7 @@ impl Transfers {
             nodes_due: BTreeSet::from([NodePath::ROOT]),
             parts_due: BTreeSet::new(),
             plain: BTreeSet::new(),
+            entry_bytes: ENTRY_BYTES_MIN,
             parts: Vec::new(),
             asked: BTreeMap::new(),
             moved_at: now,
@@ -298,6 +304,10 @@ impl Transfer {
         self.moved_at = now;
         self.nodes_due.remove(&path);
         self.parts_due.remove(&path);
+        if path == NodePath::ROOT {
+            let entries: u64 = children.iter().map(|(_, child)| u64::from(child.count)).sum();
+            self.entry_bytes = (WHOLE_LAYER_BYTES_MAX as u64 / entries.max(1)).max(ENTRY_BYTES_MIN);
+        }
         for (slot, hash) in &children {
             let Some(child) = path.child(*slot) else { continue };
             let at_hand = held.iter().find(|(other, _)| other == slot);
@@ -305,7 +315,8 @@ impl Transfer {
                 continue;
             }
             self.expected.insert(child, *hash);
-            let all_at_once = at_hand.is_none() && hash.count <= GROUP_ENTRIES_MAX;
+            let fits = u64::from(hash.count) * self.entry_bytes <= GROUP_BYTES;
+            let all_at_once = at_hand.is_none() && hash.count <= GROUP_ENTRIES_MAX && fits;
             match child.bucket().is_some() || all_at_once {
                 true => self.parts_due.insert(child),
                 false => self.nodes_due.insert(child),
@@ -334,6 +345,9 @@ impl Transfer {
             Some(same) => kept(self.base.as_ref().or(own), path, same),
             None => Vec::new(),
         };
+        if let Some(each) = (part.packed.len() as u64).checked_div(new.len() as u64) {
+            self.entry_bytes = (self.entry_bytes + each.max(ENTRY_BYTES_MIN)) / 2;
+        }
         let count = kept.len() + new.len();
         let new = new.into_iter().map(|(key, entry)| (key, Arc::new(entry)));
         let content = MapContent::of_entries(kept.into_iter().chain(new))?;
@@ -437,13 +451,14 @@ impl Transfer {
             return Some((Message::TreeAsk(id, nodes.collect()), BTreeSet::new()));
         }
         let is_asked = |path: &&NodePath| self.asks_open().any(|ask| ask.parts.contains(*path));
-        let share = (ENTRIES_PER_ASK * fastest.ms().max(1) / lane.arrives.ms().max(1)).max(1);
+        let answer = PARTS_BYTES_MAX as u64 / self.entry_bytes;
+        let share = (answer * fastest.ms().max(1) / lane.arrives.ms().max(1)).max(1);
         let mut asks = self.gather(self.parts_due.iter().filter(|path| !is_asked(path)), share, base, id);
         if asks.is_empty() && !self.asked.contains_key(&lane.link) {
             // The last parts are under way over a link that brings them later than this one would.
             let later = self.asks_open().filter(|ask| now > ask.at + lane.arrives * 2);
             let still_due = later.flat_map(|ask| &ask.parts).filter(|path| self.parts_due.contains(path));
-            asks = self.gather(still_due, ENTRIES_PER_ASK, base, id);
+            asks = self.gather(still_due, answer, base, id);
         }
         let parts: BTreeSet<NodePath> = asks.iter().map(|ask| ask.path).collect();
         (!asks.is_empty()).then_some((Message::PartsAsk(id, asks), parts))

@@ -144,12 +144,12 @@ fn what_is_held_does_not_travel() {
     assert!(fetch.bytes < 8_000, "{} bytes", fetch.bytes);
 }
 
-/// What came of a state that another overtakes need not come again.
+/// What came of a state that another overtakes need not come again; hashes of what did not come do.
 #[test]
 fn an_overtaken_transfer_goes_on() {
     let theirs = map((0..8_000).map(|n| (n, n)));
     let mut fetch = Fetch::begin(&theirs, None);
-    for _ in 0..12 {
+    for _ in 0..5 {
         assert!(fetch.step(&theirs, |answer| answer).unwrap().is_none());
     }
     let came = std::mem::take(&mut fetch.bytes);
@@ -160,7 +160,7 @@ fn an_overtaken_transfer_goes_on() {
     fetch.run(&later);
     let mut whole = Fetch::begin(&later, None);
     whole.run(&later);
-    assert!(fetch.bytes < whole.bytes - came + 4_000, "{} after {came}, of {}", fetch.bytes, whole.bytes);
+    assert!(fetch.bytes < whole.bytes - came + 12_000, "{} after {came}, of {}", fetch.bytes, whole.bytes);
 }
 
 /// A node whose entries are too large for a part is answered with its children.
