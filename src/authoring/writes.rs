@@ -49,6 +49,8 @@ struct LeafWrite<'a> {
 enum Covered<'a> {
     All,
     Below(&'a KeyPath),
+    /// All but these, which are in order.
+    Except(&'a [KeyPath]),
     Nothing,
 }
 
@@ -59,7 +61,8 @@ impl Authoring {
             Write::Set { doc, .. }
             | Write::Del { doc, .. }
             | Write::Put { doc, .. }
-            | Write::Leaves { doc, .. } => replica.resolve_document(core, doc).ok(),
+            | Write::Leaves { doc, .. }
+            | Write::Keep { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
@@ -82,7 +85,8 @@ impl Authoring {
             | Write::Delete { .. }
             | Write::OnBase { .. }
             | Write::Settle { .. }
-            | Write::Leaves { .. } => {
+            | Write::Leaves { .. }
+            | Write::Keep { .. } => {
                 return true;
             }
             Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
@@ -152,15 +156,18 @@ impl Authoring {
                 Ok(())
             }
             Write::Leaves { doc, leaves } => {
-                let (id, kind) = writable(core, replica, &doc)?;
-                let leaves = match kind {
-                    Kind::Map => leaves.into_iter().collect(),
-                    Kind::Snapshot => BTreeMap::new(),
-                };
+                let id = writable_map(core, replica, &doc)?;
+                let leaves = leaves.into_iter().collect();
+                let write = LeafWrite { request, id: &id, leaves, covers: Covered::Nothing };
+                self.write_leaves(core, replica, write)
+            }
+            Write::Keep { doc, keys } => {
+                let id = writable_map(core, replica, &doc)?;
+                let covers = Covered::Except(&keys);
                 self.write_leaves(
                     core,
                     replica,
-                    LeafWrite { request, id: &id, leaves, covers: Covered::Nothing },
+                    LeafWrite { request, id: &id, leaves: BTreeMap::new(), covers },
                 )
             }
             Write::PublishState { state } => self.publish(core, replica, request, state),
@@ -302,6 +309,15 @@ impl Authoring {
                 document.winners_below(prefix).filter(is_gone).map(|(key, _)| key.clone()).collect()
             }
             Covered::All => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
+            Covered::Except(kept) => {
+                let mut kept = kept.iter().peekable();
+                let mut is_kept = |key: &KeyPath| {
+                    while kept.next_if(|next| *next < key).is_some() {}
+                    kept.peek().is_some_and(|next| *next == key)
+                };
+                let others = document.winners().map(|(key, _)| key).filter(|key| !is_kept(key));
+                others.filter(|key| document.shown(key).is_some()).cloned().collect()
+            }
             Covered::Nothing => Vec::new(),
         };
         let is_new = |(key, value): &(KeyPath, Value)| document.shown(key).is_none_or(|shown| shown != value);
@@ -397,6 +413,14 @@ fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
     let sighting = |peer: &Peer| Some((peer.id, core.presence.sighting(now, &peer.id, reference)?));
     let heard = sighting::field(&salt, replica.federation().members().filter_map(sighting));
     (!heard.is_empty()).then_some(heard)
+}
+
+/// The map that a text names, if this node may write it.
+fn writable_map(core: &Core, replica: &Replica, doc: &str) -> Result<DocumentId, CommandError> {
+    match writable(core, replica, doc)? {
+        (id, Kind::Map) => Ok(id),
+        (_, Kind::Snapshot) => Err(CommandError::UnknownDocument(doc.to_owned())),
+    }
 }
 
 /// The document that a text names, if this node may write it.

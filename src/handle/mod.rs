@@ -566,7 +566,7 @@ mod tests {
         let old = [("k1".to_owned(), Value::from(0u64)), ("old".to_owned(), Value::from(1u64))];
         client.command(put(old.to_vec())).await.unwrap();
         let writer = {
-            let (client, put) = (client.clone(), put(numbers(12_000)));
+            let (client, put) = (client.clone(), put(numbers(30_000)));
             tokio::spawn(async move { client.command(put).await })
         };
         let mut keys_seen = std::collections::BTreeSet::new();
@@ -582,15 +582,15 @@ mod tests {
             keys_seen.insert((members.len(), found));
         }
         let Reply::Written(written) = writer.await.unwrap().unwrap() else { panic!() };
-        assert_eq!((written.set, written.deleted, written.changed), (12_000, 1, 12_001));
+        assert_eq!((written.set, written.deleted, written.changed), (30_000, 1, 30_001));
         assert!(keys_seen.len() > 2, "others were answered at {keys_seen:?}");
         let Ok(Reply::Document(document)) = client.command(Query::Document { doc: "plan".to_owned() }).await
         else {
             panic!()
         };
-        assert_eq!(document.value, Value::map(numbers(12_000)));
+        assert_eq!(document.value, Value::map(numbers(30_000)));
         let refused =
-            [numbers(5_000), vec![("k1".to_owned(), Value::from("x".repeat(70_000).as_str()))]].concat();
+            [numbers(6_000), vec![("k1".to_owned(), Value::from("x".repeat(70_000).as_str()))]].concat();
         client.command(put(refused)).await.unwrap_err();
         let Ok(Reply::Document(after)) = client.command(Query::Document { doc: "plan".to_owned() }).await
         else {

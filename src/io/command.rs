@@ -104,12 +104,19 @@ pub enum Write {
         /// Signs one state, even where a radio has to cut it into fragments.
         whole: bool,
     },
-    /// Sets some keys of a map, in one commit; a document of another kind stays as it is. A slice of a large `Put`.
+    /// Sets some keys of a map, in one commit; a document of another kind is refused. A slice of a large `Put`.
     Leaves {
         /// The name of the document.
         doc: String,
         /// Keys and their values, none of them an object that has members.
         leaves: Vec<(KeyPath, Value)>,
+    },
+    /// Deletes all keys of a map but some. The end of a large `Put`.
+    Keep {
+        /// The name of the document.
+        doc: String,
+        /// The keys that stay, in their order.
+        keys: Vec<KeyPath>,
     },
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {

@@ -1,8 +1,7 @@
 //! A large `put` as a row of small writes: the node's thread does one of them at a time, and whatever else is asked of it in between.
 //!
-//! What is new is written first, bucket by bucket, so that no bucket is hashed twice. The `put` itself comes last: it finds what the
-//! slices wrote, and deletes what is not in the value. A `put` that is to be one commit, or for one version alone, is not cut, nor is
-//! one that the node would refuse: nothing of that is written.
+//! What is new is written first, bucket by bucket, so that no bucket is hashed twice. What is not in the value is deleted last. A `put`
+//! that is to be one commit, or for one version alone, is not cut, nor is one that the node would refuse: nothing of that is written.
 
 use tombolo_delta::Value;
 
@@ -14,10 +13,11 @@ use crate::layer::{BucketIndex, Entry, KeyPath};
 use crate::limits::{LAYER_BYTES_MAX, MAP_ENTRIES_MAX};
 use crate::merge::flatten;
 
-/// A `put` of more entries is cut. A slice stays within what the log of the store takes as one commit.
-const SLICE_ENTRIES_MAX: usize = 2_048;
+/// A `put` of more entries is cut. Slices are larger than what the log of the store takes, which would write each twice, and small enough
+/// that nothing waits long behind one.
+const SLICE_ENTRIES_MAX: usize = 5_000;
 /// Bytes of the entries of a slice.
-const SLICE_BYTES_MAX: usize = 256 * 1024;
+const SLICE_BYTES_MAX: usize = 1024 * 1024;
 
 type PutSlice = Vec<(KeyPath, Value)>;
 
@@ -53,7 +53,7 @@ fn slices_of(value: &Value) -> Vec<PutSlice> {
 }
 
 impl NodeClient {
-    /// Writes what a large `put` sets, slice by slice, and returns the `put` that does the rest, with what was written so far. A command
+    /// Writes what a large `put` sets, slice by slice, and returns the write that does the rest, with what was written so far. A command
     /// of another kind is returned as it is.
     pub(super) async fn written_in_slices(
         &self,
@@ -64,17 +64,29 @@ impl NodeClient {
             return Ok((command, progress));
         };
         // Flattening a large value is work that no other task should wait for.
-        let cut = tokio::task::spawn_blocking(move || (slices_of(&value), value));
-        let (slices, value) = cut.await.map_err(|_| super::NodeGone)?;
+        let cut = tokio::task::spawn_blocking(move || {
+            let slices = slices_of(&value);
+            let mut keys: Vec<KeyPath> = slices.iter().flatten().map(|(key, _)| key.clone()).collect();
+            keys.sort_unstable();
+            (slices, keys, value)
+        });
+        let (slices, keys, value) = cut.await.map_err(|_| super::NodeGone)?;
+        let is_cut = !slices.is_empty();
         for leaves in slices {
             match self.ask(Write::Leaves { doc: doc.clone(), leaves }.into()).await {
                 Ok((Reply::Written(written), _)) => progress.add(&written),
-                // The whole may fit where a slice does not, since it also deletes. If not, its refusal is the answer.
-                Ok(_) | Err(AskError::Refused(_)) => break,
+                // It is no map, or the whole may fit where a slice does not, since it also deletes. If not, its refusal is the answer.
+                Ok(_) | Err(AskError::Refused(_)) => {
+                    return Ok((Write::Put { doc, value, whole: false }.into(), progress));
+                }
                 Err(gone @ AskError::Gone(_)) => return Err(gone),
             }
         }
-        Ok((Write::Put { doc, value, whole: false }.into(), progress))
+        let last = match is_cut {
+            true => Write::Keep { doc, keys },
+            false => Write::Put { doc, value, whole: false },
+        };
+        Ok((last.into(), progress))
     }
 }
 
@@ -115,11 +127,11 @@ mod tests {
 
     #[test]
     fn slices_hold_all_leaves_once_and_in_whole_buckets() {
-        let nested = [("a".to_owned(), value(numbers(3_000))), ("b".to_owned(), value(numbers(6_000)))];
+        let nested = [("a".to_owned(), value(numbers(9_000))), ("b".to_owned(), value(numbers(18_000)))];
         let slices = slices_of(&value(nested));
         assert!(slices.len() >= 5 && slices.iter().all(|slice| slice.len() <= SLICE_ENTRIES_MAX));
         let all: Vec<_> = slices.concat();
-        assert_eq!(all.len(), 9_000);
+        assert_eq!(all.len(), 27_000);
         assert!(all.is_sorted_by_key(|(key, _)| BucketIndex::of(key)));
     }
 
@@ -128,10 +140,10 @@ mod tests {
         let cut = |members: Vec<(String, Value)>| slices_of(&value(members)).len();
         assert_eq!(cut(numbers(100)), 0);
         let too_long = ("long".to_owned(), Value::from("x".repeat(70_000).as_str()));
-        assert_eq!(cut([numbers(5_000), vec![too_long]].concat()), 0);
+        assert_eq!(cut([numbers(6_000), vec![too_long]].concat()), 0);
         let too_many = numbers(MAP_ENTRIES_MAX as u64 + 1);
         assert_eq!(cut(too_many), 0);
-        let large = (0..3_000).map(|n| (format!("k{n}"), Value::Bytes(vec![0; 6_000]))).collect();
+        let large = (0..6_000).map(|n| (format!("k{n}"), Value::Bytes(vec![0; 3_000]))).collect();
         assert_eq!(cut(large), 0);
     }
 }
