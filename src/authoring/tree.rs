@@ -26,21 +26,6 @@ pub(super) fn put_at(tree: &mut Value, path: &[String], value: Value) -> bool {
     changed
 }
 
-/// How many entries of a map a value makes.
-pub(super) fn leaves_of(value: &Value) -> usize {
-    match value {
-        Value::Map(members) if !members.is_empty() => members.iter().map(|(_, value)| leaves_of(value)).sum(),
-        Value::Map(_)
-        | Value::Null
-        | Value::Bool(_)
-        | Value::Int(_)
-        | Value::Float(_)
-        | Value::Text(_)
-        | Value::Bytes(_)
-        | Value::Array(_) => 1,
-    }
-}
-
 /// Removes the value at a path. Returns whether there was one.
 pub(super) fn remove_at(tree: &mut Value, path: &[String]) -> bool {
     let (Some((first, rest)), Value::Map(members)) = (path.split_first(), &mut *tree) else { return false };

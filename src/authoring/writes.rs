@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_delta::Value;
 
 use crate::authoring::settle::Settlement;
-use crate::authoring::tree::{leaves_of, put_at, remove_at};
+use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
 use crate::federation::{Peer, TrustLevel};
@@ -15,7 +15,7 @@ use crate::io::{
 };
 use crate::layer::{Content, ContentError, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX, VERSION_CHARS_MIN};
-use crate::merge::{Document, Winner, flatten, version_of};
+use crate::merge::{Document, Winner, flatten, leaf_count, version_of};
 use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
@@ -26,7 +26,7 @@ const SAME_STATE_PAUSE: Millis = Millis::from_secs(10);
 /// Refuses a value of which no layer has room for what is new, before any work is done for its entries: other requests wait
 /// meanwhile. What is shown already, by any writer, takes no room.
 fn check_room(replica: &Replica, id: &DocumentId, value: &Value) -> Result<(), ValueError> {
-    let leaves = leaves_of(value);
+    let leaves = leaf_count(value);
     if leaves <= MAP_ENTRIES_MAX {
         return Ok(());
     }

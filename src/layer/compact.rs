@@ -9,6 +9,7 @@ use tombolo_delta::{CborWriter, Key, Limits, Value, cbor_len};
 
 /// A tree that takes more than so many times the bytes of its CBOR stays packed.
 const PACKED_RATIO: usize = 4;
+
 /// A value of a layer, in the smaller of two forms.
 #[derive(Clone, PartialEq, Eq)]
 pub struct CompactValue(Form);

@@ -28,7 +28,7 @@ pub use changes::{DocumentChanges, KeyChange, Leaves, differences, leaves_of};
 pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
 pub use tombstone::{Sweep, TombstoneWait};
-pub use tree::{TreeError, flatten};
+pub use tree::{TreeError, flatten, leaf_count};
 pub use view::View;
 
 use crate::clock::Timestamp;

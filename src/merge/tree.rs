@@ -45,6 +45,23 @@ fn key_of(segments: Vec<String>) -> Result<KeyPath, TreeError> {
     Ok(KeyPath::new(segments).expect("the segments were checked just now"))
 }
 
+/// How many entries of a map a value makes.
+pub fn leaf_count(value: &Value) -> usize {
+    match value {
+        Value::Map(members) if !members.is_empty() => {
+            members.iter().map(|(_, value)| leaf_count(value)).sum()
+        }
+        Value::Map(_)
+        | Value::Null
+        | Value::Bool(_)
+        | Value::Int(_)
+        | Value::Float(_)
+        | Value::Text(_)
+        | Value::Bytes(_)
+        | Value::Array(_) => 1,
+    }
+}
+
 /// Spreads `value` over keys below `prefix`; without a prefix it must be an object.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use crate::io::view::WrittenView;
 use crate::io::{Command, Reply, Write};
 use crate::layer::{BucketIndex, Entry, KeyPath};
 use crate::limits::{LAYER_BYTES_MAX, MAP_ENTRIES_MAX};
-use crate::merge::flatten;
+use crate::merge::{flatten, leaf_count};
 
 /// A `put` of more entries is cut. Slices are larger than what the log of the store takes, which would write each twice, and small enough
 /// that nothing waits long behind one.
@@ -24,7 +24,7 @@ type PutSlice = Vec<(KeyPath, Value)>;
 /// The slices of a value; none where it is small, or cannot be the content of a map.
 fn slices_of(value: &Value) -> Vec<PutSlice> {
     let Ok(leaves) = flatten(None, value) else { return Vec::new() };
-    if !(SLICE_ENTRIES_MAX..=MAP_ENTRIES_MAX).contains(&leaves.len()) {
+    if leaves.len() < SLICE_ENTRIES_MAX || leaves.len() > MAP_ENTRIES_MAX {
         return Vec::new();
     }
     let largest = |value: &Value| Entry {
@@ -63,6 +63,9 @@ impl NodeClient {
         let Command::Write(Write::Put { doc, value, whole: false }) = command else {
             return Ok((command, progress));
         };
+        if leaf_count(&value) < SLICE_ENTRIES_MAX {
+            return Ok((Write::Put { doc, value, whole: false }.into(), progress));
+        }
         // Flattening a large value is work that no other task should wait for.
         let cut = tokio::task::spawn_blocking(move || {
             let slices = slices_of(&value);

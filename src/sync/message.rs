@@ -271,7 +271,8 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
                     && held.len().is_multiple_of(SHORT_HASH_BYTES)
                     && held.len() <= HELD_ENTRIES_MAX * SHORT_HASH_BYTES
             };
-            let ask = |item: &Value| read_ask(item, is_held);
+            let is_ask = |ask: &NodeAsk| ask.held.is_none() || ask.path.bucket().is_some();
+            let ask = |item: &Value| read_ask(item, is_held).filter(is_ask);
             Some(Message::PartsAsk(read_id(layer, root)?, list(asks, TRANSFER_ASK_MAX, ask)?))
         }
         (0x0a, [layer, root, Value::Array(parts)]) => {

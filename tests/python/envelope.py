@@ -238,7 +238,7 @@ READERS = {
     6: lambda f: [(octets(r[0], 8), number(r[1]), number(r[2], 8)) for r in f if items(r, 3)],
     7: lambda f: transfer(f, lambda v: node_ask(v, [64])),
     8: lambda f: transfer(f, tree_node),
-    9: lambda f: transfer(f, lambda v: node_ask(v, range(4, 4097, 4))),
+    9: lambda f: transfer(f, lambda v: node_ask(v, range(4, 4097, 4) if v[:1] == [3] else [])),
     10: lambda f: transfer(f, part),
     15: lambda f: number(items(f, 1)[0], 64),
 }

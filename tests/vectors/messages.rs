@@ -329,6 +329,7 @@ fn refused_lists() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("parts ask: bucket 4096", transfer(0x09, vec![two(n(3), n(4096))])),
         ("parts ask: an entry held in 3 bytes", transfer(0x09, vec![list([n(3), n(0), bytes(3)])])),
+        ("parts ask: entries held of a node", transfer(0x09, vec![list([n(2), n(0), bytes(4)])])),
         ("parts ask: no entry held", transfer(0x09, vec![list([n(3), n(0), bytes(0)])])),
         ("parts ask: 1,025 entries held", transfer(0x09, vec![list([n(3), n(0), bytes(4 * 1025)])])),
         ("parts: entries that are no byte string", transfer(0x0a, vec![list([n(3), n(1), list([])])])),

@@ -69,23 +69,39 @@ fn answered_node(content: &MapContent, ask: &NodeAsk) -> TreeNode {
 pub fn answer_parts(id: TransferId, content: &MapContent, asks: &[NodeAsk]) -> Message {
     let (mut parts, mut bytes, mut read) = (Vec::new(), 0, 0);
     for ask in asks {
-        let Some(part) = answered_part(content, ask, &id.root) else {
+        // However little is asked, and whatever becomes of it: an answer looks at no more than this.
+        if read > PARTS_UNPACKED_MAX / 2 {
+            break;
+        }
+        let size = size_below(content, ask.path);
+        read += size;
+        if size > BUCKET_BYTES_MAX {
             match parts.is_empty() {
                 true => return answer_tree(id, content, &[NodeAsk { path: ask.path, held: None }]),
                 false => continue,
             }
-        };
+        }
+        let Some(part) = answered_part(content, ask, &id.root) else { continue };
         bytes += part.packed.len();
         if bytes > PARTS_BYTES_MAX && !parts.is_empty() {
             break;
         }
         parts.push(part);
-        read += content.below(ask.path).map(|(key, entry)| entry.size(key)).sum::<usize>();
-        if read > PARTS_UNPACKED_MAX / 2 {
+    }
+    Message::Parts(id, parts)
+}
+
+/// Bytes of the entries below a node, counted until they are more than a part may have.
+fn size_below(content: &MapContent, path: NodePath) -> usize {
+    let mut size = 0;
+    for (key, entry) in content.below(path) {
+        crate::steps::count();
+        size += entry.size(key);
+        if size > BUCKET_BYTES_MAX {
             break;
         }
     }
-    Message::Parts(id, parts)
+    size
 }
 
 /// The entries below a node, but for those that the question names. None where they are too many for a part.

@@ -231,6 +231,21 @@ fn a_misleading_answer_is_asked_for_whole() {
     assert_eq!(fetch.step(&theirs, wrong).err(), Some(TransferError::Hash));
 }
 
+/// A question of some hundred bytes for much makes no more work than one for little: what is too large for a part is not read to its end.
+#[test]
+fn an_answer_looks_at_little_whatever_is_asked() {
+    let theirs = map((0..40_000).map(|n| (n, n)));
+    let id = TransferId { layer: signed(&theirs, 1).head.layer.hash(), root: theirs.root() };
+    let few = NodeAsk { path: NodePath::from(crate::layer::BucketIndex::of(&key(1))), held: None };
+    let all = NodeAsk { path: NodePath::ROOT, held: None };
+    let asks = [vec![few], vec![all; TRANSFER_ASK_MAX - 1]].concat();
+    crate::steps::take();
+    let Message::Parts(_, parts) = answer_parts(id, &theirs, &asks) else { panic!() };
+    assert_eq!(parts.len(), 1);
+    let steps = crate::steps::take();
+    assert!(steps < 2 * theirs.len() as u64, "{steps} steps");
+}
+
 fn contents() -> impl Strategy<Value = Vec<(u64, u64)>> {
     proptest::collection::vec((0u64..400, 0u64..4), 0..300)
 }
