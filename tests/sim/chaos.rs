@@ -6,8 +6,10 @@ use tombolo_sim::chaos::{ChaosPlan, run};
 use tombolo_sim::report::RunReport;
 
 /// Seeds that once failed; each names what went wrong.
-const REGRESSIONS: &[(u64, &str)] =
-    &[(1_000_015, "a frontier in fragments was taken for content on air though all share a cable")];
+const REGRESSIONS: &[(u64, &str)] = &[
+    (1_000_015, "a frontier in fragments was taken for content on air though all share a cable"),
+    (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
+];
 
 fn one(seed: u64) -> RunReport {
     run(seed, &ChaosPlan::default())

@@ -130,6 +130,72 @@ fn a_fragment_of_another_layout_is_refused_and_counted() {
     assert_eq!((assembler.counts().inconsistent, assembler.counts().conflicting), (2, 1));
 }
 
+/// A sender and a listener of its one message, which is cut into fragments of so many bytes.
+fn begun(bytes: &[u8], payload_max: usize) -> (Sender, Vec<OutFragment>) {
+    let mut sender = Sender::new(peer(2), SenderLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS));
+    let (channel, kind, fragment_payload_max) = (peer(1), KIND, payload_max);
+    let message = OutMessage { channel, kind, bytes, fragment_payload_max, loss_permille: 0 };
+    sender.offer(Mono::ZERO, message).unwrap();
+    let burst = std::iter::from_fn(|| sender.next_fragment(Mono::ZERO)).collect();
+    (sender, burst)
+}
+
+/// How many fragments the sender repeats for a listener within twelve hours.
+fn repaired(sender: &mut Sender, listener: &mut Listener) -> usize {
+    let mut repairs = 0;
+    for now in (0..12 * 3_600).map(|second| Mono::from_ms(second * 1_000)) {
+        while let Some(question) = listener.poll_nack(now, 36) {
+            let _ = sender.nack(now, question.channel, peer(3), &question.payload);
+        }
+        while let Some(fragment) = sender.next_fragment(now) {
+            repairs += 1;
+            let _ = listener.fragment(now, peer(1), peer(2), &fragment.payload);
+        }
+    }
+    repairs
+}
+
+/// Fragments of a message that was delivered come again, cut short: in clear nothing shows that. The message that they seem to begin
+/// is asked for, and its sender's answer shows that there is none.
+#[test]
+fn damaged_fragments_of_what_was_delivered_are_not_asked_for_long() {
+    for (length, damaged) in [(170, 1), (170, 2), (1_000, 3), (1_000, 9)] {
+        let (mut sender, burst) = begun(&content(length, 5), 104);
+        let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS), 1);
+        for part in &burst {
+            listener.fragment(Mono::ZERO, peer(1), peer(2), &part.payload).unwrap();
+        }
+        assert_eq!((listener.assembler().counts().delivered, listener.assembler().open_messages()), (1, 0));
+        for part in burst.iter().cycle().take(damaged) {
+            let short = &part.payload[..part.payload.len() - 28];
+            let _ = listener.fragment(Mono::ZERO, peer(1), peer(2), short);
+        }
+        let repairs = repaired(&mut sender, &mut listener);
+        assert!(repairs <= 16, "{repairs} repairs for {damaged} damaged fragments");
+        let held = listener.assembler();
+        assert_eq!((held.counts().delivered, held.open_messages()), (1, 0), "{damaged} damaged fragments");
+    }
+}
+
+/// A sender starts again and cuts the same message, of the same id, into shorter fragments. What its listeners hold of the longer
+/// ones gives way, and they get it from the shorter.
+#[test]
+fn a_message_in_other_frames_after_a_restart_arrives() {
+    for held in [1, 2, 7, 40] {
+        let bytes = content(5_000, 6);
+        let (_, before) = begun(&bytes, 104);
+        let (mut sender, burst) = begun(&bytes, 60);
+        let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS), 1);
+        for part in before.iter().take(held).chain(&burst) {
+            let _ = listener.fragment(Mono::ZERO, peer(1), peer(2), &part.payload);
+        }
+        let repairs = repaired(&mut sender, &mut listener);
+        let delivered = listener.assembler().counts().delivered;
+        assert_eq!((before[0].message, delivered), (burst[0].message, 1), "{held} fragments held before");
+        assert!(repairs <= 12, "{repairs} repairs after {held} fragments held before");
+    }
+}
+
 /// A member that asks for everything over and over causes so much and no more; an honest listener is served.
 #[test]
 fn a_flood_of_nacks_causes_bounded_airtime_and_the_honest_are_served() {

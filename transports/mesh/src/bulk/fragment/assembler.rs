@@ -26,6 +26,9 @@ const SOURCES_MAX: usize = 256;
 const NEARLY_DONE_PERMILLE: usize = 750;
 /// For so long after its last new fragment it is protected from others.
 const PROTECTED: Millis = Millis::from_ms(3_600_000);
+/// Fragments of another layout in a row that are believed against any number held: a sender that starts again in other frames
+/// does not have to repeat what it had sent.
+const CONTRADICTIONS_MAX: usize = 8;
 /// What a fragment, a block and a message take in memory beyond their bytes.
 const FRAGMENT_EXTRA_BYTES: usize = 48;
 const BLOCK_EXTRA_BYTES: usize = 48;
@@ -145,6 +148,8 @@ struct Assembly {
     layout: Layout,
     blocks: Vec<Block>,
     fragments: usize,
+    /// Fragments since the last fitting one that show another layout.
+    contradictions: usize,
     progress_at: Mono,
 }
 
@@ -244,10 +249,12 @@ impl Assembler {
         shard: &[u8],
     ) -> Result<Progress, FragmentError> {
         let key = (source, place.id);
-        if self.was_delivered(now, &key, place.layout) {
+        let was_delivered = self.was_delivered(now, &key, place.layout);
+        let fits = self.check_layout(&key, place.layout);
+        if was_delivered {
             return Ok(Progress::Duplicate);
         }
-        self.check_layout(&key, place.layout)?;
+        fits?;
         if let Some(duplicate) = self.open.get(&key).and_then(|assembly| assembly.compare(place, shard)) {
             return duplicate;
         }
@@ -266,13 +273,16 @@ impl Assembler {
         Ok(Progress::Whole(Message { source, id: place.id, kind, bytes }))
     }
 
-    /// Of one message all fragments show one layout. A single one that shows another than the next one does may be
-    /// the wrong one itself: the newer is then believed.
+    /// Of one message all fragments show one layout. What is held gives way once as many in a row have shown another: it may be
+    /// itself what is wrong, damaged on its way or from before its sender started again, and would be asked for until it is too old.
     fn check_layout(&mut self, key: &MessageKey, layout: Layout) -> Result<(), FragmentError> {
-        let Some(assembly) = self.open.get(key).filter(|assembly| assembly.layout != layout) else {
+        let Some(assembly) = self.open.get_mut(key) else { return Ok(()) };
+        if assembly.layout == layout {
+            assembly.contradictions = 0;
             return Ok(());
-        };
-        if assembly.fragments <= 1 {
+        }
+        assembly.contradictions += 1;
+        if assembly.contradictions >= assembly.fragments.min(CONTRADICTIONS_MAX) {
             self.open.remove(key);
             self.counts.inconsistent += 1;
             return Ok(());
@@ -348,7 +358,7 @@ impl Assembler {
 impl Assembly {
     fn new(layout: Layout, now: Mono) -> Self {
         let blocks = std::iter::repeat_with(Block::default).take(layout.blocks()).collect();
-        Self { layout, blocks, fragments: 0, progress_at: now }
+        Self { layout, blocks, fragments: 0, contradictions: 0, progress_at: now }
     }
 
     fn empty_memory_bytes(layout: Layout) -> usize {
