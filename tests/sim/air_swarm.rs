@@ -15,19 +15,21 @@ use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
 use tombolo_mesh::emulated::{Faults, Loss};
 use tombolo_sim::field::{Field, FieldConfig};
+use tombolo_sim::report::RunReport;
 use tombolo_sim::rng::Rng;
 use tombolo_sim::{HOUR, MINUTE};
 
 use crate::seeds;
 
-struct SeedOutcome {
-    frames: u64,
-    hours: f64,
-    /// BLAKE3 over the last frames on air: equal seeds, equal histories.
-    digest: String,
+fn one(seed: u64) -> RunReport {
+    let mut report = RunReport { runs: 1, ..RunReport::default() };
+    if let Err(wrong) = live(seed, &mut report) {
+        report.wrongs.push(wrong);
+    }
+    report
 }
 
-fn one(seed: u64) -> Result<SeedOutcome, String> {
+fn live(seed: u64, report: &mut RunReport) -> Result<(), String> {
     let mut rng = Rng::new(seed);
     let line = if rng.chance(500) { Modulation::SF7_125 } else { Modulation::LONG_FAST };
     let mut config = FieldConfig::new(seed, PhyRate::lora(line));
@@ -122,7 +124,9 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
         let why: Vec<_> = (0..count).map(|n| format!("{:?}", field.ask(n, Query::Status))).collect();
         return Err(format!("not the same after 12 quiet hours: {all:#?}\n{}", why.join("\n")));
     }
-    let frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
+    report.converged = field.now().since(began);
+    report.frames = field.air.all_stats().map(|(_, stats)| stats.sent_frames).sum();
+    // Over the last frames on air: equal seeds, equal histories.
     let mut digest = blake3::Hasher::new();
     for frame in field.air.log() {
         digest.update(&frame.radio.0.to_le_bytes());
@@ -131,8 +135,8 @@ fn one(seed: u64) -> Result<SeedOutcome, String> {
         digest.update(&frame.end_us.to_le_bytes());
         digest.update(&frame.frame);
     }
-    let digest = digest.finalize().to_hex().chars().take(16).collect();
-    Ok(SeedOutcome { frames, hours: field.now().since(began).ms() as f64 / HOUR.ms() as f64, digest })
+    report.digest = digest.finalize().to_hex().chars().take(16).collect();
+    Ok(())
 }
 
 fn texts(field: &mut Field, at: usize) -> Vec<String> {
@@ -154,33 +158,16 @@ fn documents(field: &mut Field, at: usize) -> BTreeMap<(String, String), String>
     list.into_iter().filter(|d| d.name.starts_with("doc")).map(|d| ((d.owner, d.name), d.hash)).collect()
 }
 
+/// All nodes of each federation read the same bytes within twelve quiet hours, and none reads a value that was never written.
 #[test]
 fn every_seed_ends_in_step() {
-    let seeds = seeds::wanted(30);
-    let count = seeds.end - seeds.start;
-    let (mut frames, mut slowest) = (0, 0.0f64);
-    for seed in seeds {
-        match one(seed) {
-            Ok(outcome) => {
-                frames += outcome.frames;
-                slowest = slowest.max(outcome.hours);
-            }
-            Err(why) => panic!(
-                "seed {seed}: {why}\nTOMBOLO_SEED={seed} cargo test --test sim air_swarm::replay -- --exact --nocapture"
-            ),
-        }
-    }
-    println!("totals: {count} radio seeds, {frames} frames, the slowest in step after {slowest} quiet hours");
+    let (failed, total) = seeds::run_all("air_swarm", one, seeds::wanted(30));
+    println!("totals: {total}");
+    assert!(failed.is_empty(), "{} of {} seeds failed: {failed:?}", failed.len(), total.runs);
 }
 
+/// Not a test of its own: runs the seed that `TOMBOLO_SEED` names, and prints its report.
 #[test]
 fn replay() {
-    let Some(seed) = std::env::var("TOMBOLO_SEED").ok().and_then(|seed| seed.parse().ok()) else { return };
-    match one(seed) {
-        Ok(outcome) => {
-            println!("totals: seed {seed}: {} frames, {} quiet hours", outcome.frames, outcome.hours);
-            println!("digest {}", outcome.digest);
-        }
-        Err(why) => panic!("seed {seed}: {why}"),
-    }
+    seeds::replay("air_swarm", one);
 }
