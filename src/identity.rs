@@ -1,6 +1,7 @@
 //! Who a node is: an ed25519 key, written `did:key:z6Mk…`, and beside it the key of its onion service.
 
 use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
+use tombolo_mesh::frame::keys::is_canonical;
 use tombolo_transports::address::OnionError;
 use tombolo_transports::{OnionHost, PeerId};
 use zeroize::Zeroizing;
@@ -57,9 +58,12 @@ impl std::fmt::Debug for Keypair {
 }
 
 /// Whether `signature` over `message` is by `who`. Small-order keys and non-canonical points are refused
-/// (`verify_strict`), so that two nodes never differ about a signature.
+/// (`verify_strict`, which takes a key in any form), so that two nodes never differ about a signature.
 pub fn verify(who: &PeerId, message: &[u8], signature: &SignatureBytes) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(&who.0) else { return false };
+    if !is_canonical(&who.0) {
+        return false;
+    }
     key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
 }
 
@@ -103,9 +107,9 @@ pub fn parse_did(text: &str) -> Result<PeerId, DidError> {
     usable_key(&key).then_some(PeerId(key)).ok_or(DidError::WeakKey)
 }
 
-/// Whether 32 bytes are an ed25519 key that one may trust: a point, and not of small order.
+/// Whether 32 bytes are an ed25519 key that one may trust: a point in its one form, and not of small order.
 pub fn usable_key(key: &[u8; 32]) -> bool {
-    VerifyingKey::from_bytes(key).is_ok_and(|k| !k.is_weak())
+    is_canonical(key) && VerifyingKey::from_bytes(key).is_ok_and(|k| !k.is_weak())
 }
 
 /// `….onion` of an onion service key (Tor rend-spec-v3, section 6).
@@ -160,6 +164,17 @@ mod tests {
         let mut signature = [0u8; 64];
         signature[0] = 1;
         assert!(!verify(&PeerId(neutral), b"anything", &signature));
+    }
+
+    /// A point has one name: y = 3 and y = p + 3 are the same one.
+    #[test]
+    fn a_key_has_one_form() {
+        let mut key = [0xff; 32];
+        (key[0], key[31]) = (0xf0, 0x7f);
+        let mut short = [0; 32];
+        short[0] = 3;
+        assert!(VerifyingKey::from_bytes(&key).is_ok() && VerifyingKey::from_bytes(&short).is_ok());
+        assert!(usable_key(&short) && !usable_key(&key));
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::layer::{
 };
 use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
 
+/// The head of an array of at most 2^32 - 1 items.
+const ARRAY_HEAD_BYTES_MAX: usize = 5;
+
 /// A key in which two states of a map differ, and its entry in the later one; none where it has none any more.
 pub type EntryChange = (KeyPath, Option<Arc<Entry>>);
 
@@ -129,7 +132,9 @@ fn snapshot_limits() -> Limits {
 
 /// Reads an array of entries, each key once.
 pub(crate) fn read_entries(bytes: &[u8]) -> Result<Vec<(KeyPath, Entry)>, ContentError> {
-    let limits = Limits { bytes_max: LAYER_BYTES_MAX, depth_max: DEPTH_MAX + 2, items_max: LAYER_BYTES_MAX };
+    // The limit is that of the entries, without the head of their array.
+    let bytes_max = LAYER_BYTES_MAX + ARRAY_HEAD_BYTES_MAX;
+    let limits = Limits { bytes_max, depth_max: DEPTH_MAX + 2, items_max: LAYER_BYTES_MAX };
     if bytes.len() > limits.bytes_max {
         return Err(CborError::TooLong { bytes: bytes.len(), max: limits.bytes_max }.into());
     }

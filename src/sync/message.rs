@@ -202,6 +202,9 @@ impl Message {
     /// An error where the bytes are no message, or exceed a limit.
     pub fn decode(bytes: &[u8]) -> Result<Message, MessageError> {
         let (kind, body) = bytes.split_first().ok_or(MessageError::Empty)?;
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(CborError::TooLong { bytes: bytes.len(), max: MESSAGE_BYTES_MAX }.into());
+        }
         match kind {
             0x80.. => return Ok(Message::Compact(Box::new(decode_compact(bytes)?))),
             0x05 => return Ok(Message::Whole(Box::new(decode_whole(body)?))),

@@ -236,7 +236,14 @@ fn agree(secret: &[u8; 32], other: &[u8; 32]) -> Option<Zeroizing<[u8; 32]>> {
 /// Whether `signature` over `message` is by `who`; weak keys and non-canonical points are refused (`verify_strict`).
 pub(crate) fn verify(who: &PeerId, message: &[u8], signature: &[u8; 64]) -> bool {
     let Ok(key) = VerifyingKey::from_bytes(who.as_bytes()) else { return false };
-    key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+    is_canonical(who.as_bytes()) && key.verify_strict(message, &Signature::from_bytes(signature)).is_ok()
+}
+
+/// Whether the second coordinate of a key is below the prime 2^255 - 19. The library takes the 19 numbers from there up for what is
+/// left of them, so that one point would have two names.
+pub fn is_canonical(key: &[u8; 32]) -> bool {
+    let [first, middle @ .., last] = key;
+    last & 0x7f != 0x7f || *first < 0xed || middle.iter().any(|byte| *byte != 0xff)
 }
 
 #[cfg(test)]
