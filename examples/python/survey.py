@@ -10,6 +10,7 @@ KINDS = (type(None), bool, int, Float, bytes, str, list, dict, object)
 EMPTY = (None, False, 0, Float(0), b"", "", [], {})
 NONE = object()  # in the place of a sibling: there is none
 EPOCH = datetime(1970, 1, 1)
+YEARS = range(-62_135_596_800_000, 253_402_300_800_000)  # in milliseconds; Python lacks the year 0
 WEIGHTS = (20, 20, 20, 20, 20, 4, 2, 2, 2, 30, 1, 3, 4, 2, 2)  # by class
 
 def kind(value):
@@ -32,7 +33,7 @@ def leaves(key, value):
     return below if type(value) in (list, dict) else [(key, value)]
 
 def written(ms, unit):
-    refuse_unless(-62_135_596_800_000 <= ms < 253_402_300_800_000, "Number")  # Python lacks the year 0
+    refuse_unless(ms in YEARS, "Number")
     time = EPOCH + timedelta(milliseconds=ms)
     return time.isoformat("T", "milliseconds" if unit == 1 else "seconds") + "Z"
 
@@ -73,7 +74,7 @@ class Runners:
         if type(value) is dict:
             return {own: self.advanced(name_of(own), item) for own, item in value.items()}
         runner, new = self.of(key, value)
-        return written(*new) if runner == "clock" else new
+        return new if runner != "clock" else written(*new) if new[0] in YEARS else value
 
 class Node:
     """A value of the base with its key, class, weight, liveliness, page bits and children in order."""

@@ -13,7 +13,7 @@ import cbor  # noqa: E402
 
 REFUSALS = (cbor.Refused, UnicodeDecodeError, binascii.Error, json.JSONDecodeError)
 # Names of the pages for which the decoder has others: one check in the place of several, or Python's own.
-OTHER_NAMES = {"LongHead": {"OneForm"}, "LongFloat": {"OneForm"}, "KeyTwice": {"OneForm"},
+OTHER_NAMES = {"LongHead": {"OneForm"}, "LongFloat": {"OneForm"}, "KeyTwice": {"OneForm", "KeyTwice"},
                "KeyOrder": {"KeyOrder", "OneForm"}, "NotUtf8": {"utf-8"}, "Frame": {"Truncated", "Trailing"}}
 
 class Vector(dict):
