@@ -5,6 +5,10 @@
 
 #[path = "vectors/bundle.rs"]
 mod bundle;
+#[path = "vectors/fragments.rs"]
+mod fragments;
+#[path = "vectors/limits.rs"]
+mod limits;
 #[path = "vectors/links.rs"]
 mod links;
 #[path = "vectors/messages.rs"]
@@ -15,8 +19,12 @@ mod readers;
 mod refused;
 #[path = "vectors/requirements.rs"]
 mod requirements;
+#[path = "vectors/rights.rs"]
+mod rights;
 #[path = "vectors/rules.rs"]
 mod rules;
+#[path = "vectors/strict.rs"]
+mod strict;
 
 use std::borrow::Cow;
 use std::path::Path;

@@ -58,16 +58,41 @@ def key_path(key):
     return key
 
 def entry(value):
-    """One entry of a map: (key, stamp, value or None with `dead`, saw)."""
+    """One entry of a map: (key, stamp, value or None with `dead`, saw). Returns its key."""
+    entry_size(value)
+    return value[0]
+
+def entry_size(value):
     items(value, 2, 3, 4)
-    key, stamp, rest = key_path(value[0]), value[1], value[2:]
+    _, stamp, rest = key_path(value[0]), value[1], value[2:]
     refuse_unless(type(stamp) is int and -1 << 64 <= stamp < 1 << 64, "Entry")
     refuse_unless(len(rest) in ((1, 2) if stamp >= 0 else (0, 1)), "Entry")
     saw = rest[1:] if stamp >= 0 else rest
     refuse_unless(all(type(s) is bytes and len(s) == 4 for s in saw), "Entry")
     refuse_unless(stamp < 0 or not (type(rest[0]) is dict and rest[0]), "ObjectNotSpread")
-    refuse_unless(len(cbor.encode(value)) <= 64 << 10, "TooLarge")
-    return key
+    refuse_unless(stamp < 0 or depth_of(rest[0]) <= 64, "TooDeep")
+    size = len(cbor.encode(value))
+    refuse_unless(size <= 64 << 10, "TooLarge")
+    return size
+
+def depth_of(value):
+    inner = value if type(value) is list else value.values() if type(value) is dict else None
+    return 0 if inner is None else 1 + max(map(depth_of, inner), default=0)
+
+def within_limits(entries, with_buckets=True):
+    """Checks the entries of one layer, and their limits together."""
+    refuse_unless(len(items(entries)) <= 262_144, "TooManyEntries")
+    buckets, keys, total = {}, set(), 0
+    for item in entries:
+        size, key = entry_size(item), item[0]
+        keys.add(tuple(key))
+        total += size
+        held = buckets.setdefault(bucket_of(key) if with_buckets else total, [0, 0])
+        held[:] = held[0] + 1, held[1] + size
+    refuse_unless(len(keys) == len(entries), "DuplicateKey")
+    full = (len(cbor.head(4, count)) + size > 512 << 10 for count, size in buckets.values())
+    refuse_unless(not any(full), "BucketFull")
+    refuse_unless(total <= 16 << 20, "TooLarge")
 
 def bucket_of(key):
     return int.from_bytes(blake3(cbor.encode(key))[:2], "big") >> 4
@@ -122,8 +147,7 @@ def check_content(kind, content):
     if kind == SNAPSHOT:
         cbor.decode(cbor.encode(content))
         return blake3(cbor.encode(content))
-    keys = [tuple(entry(item)) for item in items(content)]
-    refuse_unless(len(set(keys)) == len(keys) <= 262_144, "DuplicateKey")
+    within_limits(content)
     return map_root(content)
 
 # ---- envelopes ---------------------------------------------------------------------------------------
@@ -249,7 +273,7 @@ def count_of(value):
 
 def decode_message(data):
     """(kind, fields) of a message on a link; kinds 0x0b to 0x0e are read by `federation`."""
-    refuse_unless(len(data) > 0, "Empty")
+    refuse_unless(0 < len(data) <= 1 << 20, "Length")
     kind, body = data[0], data[1:]
     if kind & 0x80:
         return 0x80, decode_compact(data)

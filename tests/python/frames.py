@@ -272,11 +272,15 @@ def nack(data, blocks):
     return data[:1], data[1:3], entries
 
 def message_of(payloads):
-    """(kind, message) of the fragments of one block, any as many as there are of data."""
+    """(kind, message) of fragments, of each block any as many as there are of data."""
     held = [fragment(payload) for payload in payloads]
-    count, shards = held[0][1], {index: shard for _, _, _, index, shard in held}
-    refuse_unless(len(shards) >= count, "Missing")
-    stream = b"".join(shards.get(n) or shard_at(count, shards, n) for n in range(count))
+    count, stream = held[0][1], b""
+    blocks = -(-count // 64)
+    for number in range(blocks):
+        size = count // blocks + (number < count % blocks)
+        shards = {index: shard for _, _, block, index, shard in held if block == number}
+        refuse_unless(len(shards) >= size, "Missing")
+        stream += b"".join(shards.get(n) or shard_at(size, shards, n) for n in range(size))
     kind, pad = stream[0] >> 4, stream[1]
     body, check = stream[2:len(stream) - pad - 4], stream[len(stream) - pad - 4:len(stream) - pad]
     refuse_unless(kind >= 5 and stream[0] & 15 == 0 and not any(stream[len(stream) - pad:]), "Stream")

@@ -83,6 +83,10 @@ def links_json(count, v):
         for left_out in range(len(payloads)):
             rest = payloads[:left_out] + payloads[left_out + 1:]
             count.accept(vector["about"], expected, frames.message_of, rest)
+    two = v["two_blocks"]
+    message = two["kind"], two.b("message")
+    count.accept(two["about"], message, frames.message_of, two.b("fragments"))
+    count.accept("without the first row", message, frames.message_of, two.b("fragments")[2:])
     for vector in v["parity"]:
         data = dict(enumerate(vector.b("data")))
         for number, shard in vector["parity"].items():

@@ -23,7 +23,11 @@ const STORIES: [Story; 10] = [
         first_contact,
     ),
     ("one-change", "two nodes in step: the author pushes a change as a compact envelope", one_change),
-    ("lag-of-100", "a link was away for 100 changes: one delta and one signature make them good", lag_of_100),
+    (
+        "lag-of-100",
+        "a link was away for 100 changes: one whole layer and one signature make them good",
+        lag_of_100,
+    ),
     ("lost-delta", "by radio: an update is lost, the next is understood without it", lost_delta),
     ("fork", "an author signs two states with one sequence: the higher root stands until the next", fork),
     (

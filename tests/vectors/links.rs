@@ -130,6 +130,45 @@ fn long_messages() -> Json {
     }])
 }
 
+/// A message of 83 fragments, and so of two blocks: the first has 42 of them, the second the rest.
+fn message_of_two_blocks() -> Vec<u8> {
+    (0..654_u32).map(|at| (at * at * 7 + at / 3) as u8).collect()
+}
+
+const TWO_BLOCKS_PAYLOAD: usize = 14;
+
+fn fragments_of_two_blocks() -> Vec<Vec<u8>> {
+    let mut sender = Sender::new(PeerId([0xaa; 32]), SenderLimits::default(), Millis::from_ms(500));
+    let (channel, bytes) = (PeerId([1; 32]), message_of_two_blocks());
+    let fragment_payload_max = TWO_BLOCKS_PAYLOAD;
+    let message = OutMessage { channel, kind: 9, bytes: &bytes, fragment_payload_max, loss_permille: 50 };
+    sender.offer(Mono::ZERO, message).unwrap();
+    std::iter::from_fn(|| sender.next_fragment(Mono::ZERO))
+        .map(|fragment| fragment.payload.to_vec())
+        .collect()
+}
+
+/// Data fragments of the same message, the first in block 0, the second in block 1, and so on.
+pub(super) fn dealt_in_turn() -> Vec<String> {
+    let sent = fragments_of_two_blocks();
+    let shard = |n: usize| {
+        let (block, index) = if n < 42 { (0, n) } else { (1, n - 42) };
+        let is_it = |payload: &&Vec<u8>| payload[4..6] == [block, index as u8];
+        sent.iter().find(is_it).unwrap()[6..].to_vec()
+    };
+    let head = &sent[0][..4];
+    (0..83).map(|n| hex([head, &[n as u8 % 2, n as u8 / 2], &shard(n)].concat())).collect()
+}
+
+fn two_blocks() -> Json {
+    let fragments = fragments_of_two_blocks();
+    json!({
+        "about": "83 data fragments, 42 in block 0 and 41 in block 1, and their parity, in the order of the first burst",
+        "kind": 9, "message": hex(message_of_two_blocks()), "payload_bytes_max": TWO_BLOCKS_PAYLOAD,
+        "fragments": fragments.iter().map(hex).collect::<Vec<_>>(),
+    })
+}
+
 /// Shards of more than one block of 64 bytes, with an odd number of words in the last; and the first and last parity.
 fn parities() -> Json {
     let vector = |count: usize, length: usize| {
@@ -177,6 +216,11 @@ fn counters() -> Json {
         "more than 2^15 - 1 above the expected 50,001: stands for another counter"
     ));
     assert!(step(&mut track, 82_768, "2^15 - 1 above the expected 50,001"));
+    assert!(step(&mut track, 20_000, "in the zone, and far below the highest: the window goes back to it"));
+    assert!(step(&mut track, 50_000, "beyond the zone: that it was taken before is forgotten"));
+    assert!(!step(&mut track, 49_000, "beyond the zone, 1,000 below the highest"));
+    assert!(step(&mut track, 1_200, "in the zone, though 66,736 is nearer to the expected 50,001"));
+    assert!(!step(&mut track, 50_000, "no number: the one near the expected 1,201 would be below 0"));
     json!([{ "about": "an announcement carried the counter 1000", "announced": 1_000, "steps": steps }])
 }
 
@@ -204,6 +248,7 @@ fn streams_long_messages_and_carriers() {
         &json!({
             "stream": streams(),
             "long_messages": long_messages(),
+            "two_blocks": two_blocks(),
             "parity": parities(),
             "counters": counters(),
             "carriers": carriers(),

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use super::limits::expand;
 use super::rules::{TIME_MS, audience_key, fixed, identity, unhex};
 use super::{hex, owner};
 use data_encoding::HEXLOWER;
 use serde_json::Value as Json;
 use tombolo::commands::{CommandParties, RevocationNotice, SignedCommand};
-use tombolo::envelope::{Base, decode_air, decode_changes, decode_compact, decode_whole};
+use tombolo::envelope::{Base, Carried, decode_air, decode_changes, decode_compact, decode_whole};
 use tombolo::federation::invite::token_hash;
 use tombolo::federation::join::JoinRequest;
 use tombolo::federation::{Audience, TrustLevel};
@@ -15,6 +16,7 @@ use tombolo::layer::{
     Content, DocumentId, DocumentName, Kind, LayerHash, LayerId, Root, Sequence, SignedHead,
 };
 use tombolo::sync::frontier::{Frontier, State};
+use tombolo::sync::message::Message;
 use tombolo::time::{Mono, Wall};
 use tombolo::watches::{AlarmSubject, AlarmsDocument, NodePrefix, WatchKind};
 use tombolo_delta::{Context, Limits, from_cbor};
@@ -194,13 +196,21 @@ fn assembled(fragments: &[Json]) -> Option<bool> {
 
 /// Whether the reader of a case refuses it.
 pub(super) fn is_refused(case: &Json) -> bool {
-    let bytes = || unhex(&case["hex"]);
+    let bytes = || match case.get("hex") {
+        Some(hex) => unhex(hex),
+        None => expand(case),
+    };
     let value = || from_cbor(&bytes(), &Limits::default()).unwrap();
     let peer = |name: &str| PeerId(fixed(&case[name]));
     let is_right = match case["what"].as_str().unwrap() {
         "whole envelope" => opens(&case["hex"]),
         "compact envelope" => holds_on_base(&case["hex"], &case["base"]),
         "map delta" => decode_changes(&bytes(), Wall::from_ms(TIME_MS)).is_ok(),
+        "map delta over a link" => bytes().changes(Wall::from_ms(TIME_MS)).is_ok(),
+        "may see" => super::rights::may_see(case),
+        "snapshot" => Content::from_cbor(Kind::Snapshot, &bytes()).is_ok(),
+        "map" => Content::from_cbor(Kind::Map, &bytes()).is_ok(),
+        "message" => Message::decode(&bytes()).is_ok(),
         "signed join request" => {
             JoinRequest::decode(&bytes()).unwrap().verify(&peer("inviter"), &peer("joiner"))
         }

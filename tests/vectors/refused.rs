@@ -13,6 +13,7 @@ use tombolo::federation::join::{JoinAnswer, JoinRequest};
 use tombolo::identity::did;
 use tombolo::sync::broadcast::message::{FrontierMessage, Heartbeat};
 use tombolo_delta::{Value, to_cbor};
+use tombolo_transports::PeerId;
 
 /// What it claims to be, and what is wrong with it.
 type Case = (&'static str, &'static str, Vec<u8>);
@@ -54,6 +55,7 @@ fn on_air() -> Vec<Case> {
             "a sequence not in its shortest form",
             [&[1][..], &[7; 12], &[0x85, 0x00]].concat(),
         ),
+        ("frontier on air", "a sequence of 2^53", [&[1][..], &[7; 12], &[0x80; 7], &[0x10]].concat()),
         ("frontier on air", "257 entries", [&[0][..], &[0; 4 * 257]].concat()),
         ("update", "63 bytes of a signature", vec![9; 63]),
         ("update", "another envelope is announced, and none follows", [&[9; 63][..], &[0x80]].concat()),
@@ -66,6 +68,7 @@ fn on_air() -> Vec<Case> {
         ("pair", "a first byte of 7", vec![7, 0x80]),
         ("pair", "three bytes of a root", vec![0, 1, 0, 0, 0]),
         ("pair", "a byte behind the last number", [&[0][..], &[0; 5], &[0; 5], &[9, 0]].concat()),
+        ("pair", "an audience of sequence 2^53", [&[0][..], &[0; 10], &[0x80; 7], &[0x10]].concat()),
         ("pair", "a sequence of 2^53", [&[0][..], &[0x80; 7], &[0x10], &[0; 4], &[0; 5], &[9]].concat()),
         ("whole on air", "kind 2", whole(n(2), bytes(3))),
         ("whole on air", "content that is no byte string", whole(n(0), list([]))),
@@ -130,7 +133,14 @@ fn codes() -> Vec<Case> {
             [&[version][..], &inviter.peer_id().0, &[8; 32], &[5; 16], &[2], &[0xff; 4], behind].concat();
         format!("FED1C:{}", BASE32_NOPAD.encode(&body)).into_bytes()
     };
+    // y = p + 3, for y = 3.
+    let mut overlong = [0xff; 32];
+    (overlong[0], overlong[31]) = (0xf0, 0x7f);
+    let of_overlong =
+        json!({ "did": did(&PeerId(overlong)), "onion": onion, "pubkey": hex(overlong), "token": token });
+    let of_overlong = format!("fed1:{}", BASE64URL_NOPAD.encode(of_overlong.to_string().as_bytes()));
     vec![
+        ("invite code", "a key that is not in its canonical form", of_overlong.into_bytes()),
         ("invite code", "no prefix", b"FED2:AAAA".to_vec()),
         ("invite code", "a key and a DID that differ", long(did(&other), &onion, &token)),
         (

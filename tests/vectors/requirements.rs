@@ -104,7 +104,7 @@ const ACCEPTED: &[(&str, &str, &[&str])] = &[
     ("L3", "links", &["/stream/accepted/0", "/stream/accepted/2", "/stream/accepted/3"]),
     ("L4", "links", &["/names/hint"]),
     ("R1", "links", &["/long_messages/0"]),
-    ("R2", "links", &["/long_messages/0"]),
+    ("R2", "links", &["/long_messages/0", "/two_blocks"]),
     ("R3", "links", &["/parity/0", "/parity/1", "/parity/2", "/long_messages/0"]),
     ("R4", "links", &["/nacks/0", "/nacks/1"]),
     ("R5", "frames", &["/vectors/1"]),
@@ -142,7 +142,7 @@ fn of_delta(vector: &Json) -> &'static str {
         "Frame" | "NotBytes" => "D9",
         "Position" => "D10",
         "Number" => "D11",
-        "NotUtf8" | "KeyOrder" => "D12",
+        "NotUtf8" | "KeyOrder" | "KeyTwice" => "D12",
         "TooMuch" => "D13",
         other => panic!("no requirement for {other}"),
     }
@@ -238,6 +238,12 @@ fn table(file: &str, vectors: &Json) -> Table {
     };
     for (number, vector) in vectors.pointer(at).unwrap().as_array().unwrap().iter().enumerate() {
         enter(requirement(vector), "refused", format!("{at}/{number}"));
+    }
+    for (number, vector) in vectors["accepted"].as_array().into_iter().flatten().enumerate() {
+        // Those of rules.json name theirs; the other files stand in the list above.
+        if let Some(id) = vector["requirement"].as_str() {
+            enter(id, "accepted", format!("/accepted/{number}"));
+        }
     }
     let packed = vectors.pointer("/packed/refused").and_then(Json::as_array);
     for number in 0..packed.map_or(0, Vec::len) {
