@@ -77,17 +77,26 @@ impl CallRoutes {
         call: OutgoingCall,
     ) -> Result<CallReply, CallFailure> {
         let isolation = format!("{peer}-call-{}", id.0);
-        let span = Duration::from_millis(call.timeout.ms());
-        let end = Instant::now() + span;
-        let failed = |may_have_arrived| {
-            move |error: DialCallError| CallFailure { why: error.to_string(), may_have_arrived }
-        };
-        let too_late = |_| DialCallError::Timeout(span);
-        let dialled = timeout_at(end, self.dial_onion(&call.onion, ONION_PORT, &isolation)).await;
-        let stream = dialled.map_err(too_late).flatten().map_err(failed(false))?;
-        let answered = timeout_at(end, exchange(stream, call)).await;
-        answered.map_err(too_late).flatten().map_err(failed(true))
+        let onion = call.onion;
+        call_over(self.dial_onion(&onion, ONION_PORT, &isolation), call).await
     }
+}
+
+/// Makes a call over the stream that `dial` opens; both together have the time of the call.
+async fn call_over(
+    dial: impl Future<Output = Result<Box<dyn CallStream>, DialCallError>>,
+    call: OutgoingCall,
+) -> Result<CallReply, CallFailure> {
+    let span = Duration::from_millis(call.timeout.ms());
+    let end = Instant::now() + span;
+    let failed = |may_have_arrived| {
+        move |error: DialCallError| CallFailure { why: error.to_string(), may_have_arrived }
+    };
+    let too_late = |_| DialCallError::Timeout(span);
+    let dialled = timeout_at(end, dial).await;
+    let stream = dialled.map_err(too_late).flatten().map_err(failed(false))?;
+    let answered = timeout_at(end, exchange(stream, call)).await;
+    answered.map_err(too_late).flatten().map_err(failed(true))
 }
 
 /// One request and its answer.
@@ -123,10 +132,12 @@ async fn exchange(stream: Box<dyn CallStream>, call: OutgoingCall) -> Result<Cal
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::Method;
     use crate::time::Millis;
     use std::collections::BTreeMap;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpListener;
+    use tokio::time::sleep;
     use tombolo_transports::tor::Endpoint;
 
     const ONION: OnionHost = OnionHost([3; 32]);
@@ -168,5 +179,50 @@ mod tests {
         let stuck = failure(hangs, 300).await;
         assert!(!stuck.may_have_arrived, "{stuck:?}");
         assert!(!failure(CallRoutes::default(), 300).await.may_have_arrived);
+    }
+
+    /// Calls a peer that takes `dial_s` to reach and answers after `answer_s`. Returns what came, and after how many seconds.
+    /// The time passes at once.
+    async fn timed(
+        method: Method,
+        dial_s: u64,
+        answer_s: Option<u64>,
+    ) -> (Result<CallReply, CallFailure>, u64) {
+        let dial = async move {
+            sleep(Duration::from_secs(dial_s)).await;
+            let (near, mut far) = tokio::io::duplex(4096);
+            tokio::spawn(async move {
+                let _ = far.read(&mut [0; 2048]).await;
+                sleep(Duration::from_secs(answer_s.unwrap_or(100_000))).await;
+                let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
+                let _ = tokio::io::AsyncWriteExt::write_all(&mut far, answer).await;
+                far
+            });
+            Ok(Box::new(near) as Box<dyn CallStream>)
+        };
+        let timeout = method.timeout();
+        let call = OutgoingCall { onion: ONION, headers: vec![], body: b"{}".to_vec(), timeout };
+        let begun = Instant::now();
+        let result = call_over(dial, call).await;
+        (result, begun.elapsed().as_secs())
+    }
+
+    /// 30 s for a question, 120 s for an install, from the first step of the dial to the last byte of the answer.
+    #[tokio::test(start_paused = true)]
+    async fn each_call_has_the_time_of_its_method_and_no_more() {
+        for (method, limit_s) in [(Method::GetState, 30), (Method::PeerJoined, 30), (Method::Install, 120)] {
+            let just = timed(method, 5, Some(limit_s - 6)).await;
+            assert_eq!((just.0.expect("it is in time").status, just.1), (200, limit_s - 1), "{method:?}");
+            for answer_s in [None, Some(limit_s - 4)] {
+                let (result, took_s) = timed(method, 5, answer_s).await;
+                let late = result.expect_err("it is too late");
+                assert_eq!(took_s, limit_s, "{method:?}");
+                assert_eq!(late.why, format!("no answer came within {limit_s} s"));
+                assert!(late.may_have_arrived, "the peer may have run it");
+            }
+            let (result, took_s) = timed(method, limit_s + 1, Some(0)).await;
+            let unreached = result.expect_err("it was not reached in time");
+            assert!(!unreached.may_have_arrived && took_s == limit_s, "{method:?}");
+        }
     }
 }
