@@ -116,6 +116,10 @@ fn read(context: &CliContext, file: &Path, receipt: Option<&PathBuf>) -> CliResu
             "the receipt is in {}, with {layers} for {from}: carry it back",
             receipt.display()
         ));
+    } else if !is_worth_it {
+        print::hint(&format!(
+            "neither this node nor {from} lacks anything of the other: no receipt is written"
+        ));
     }
     Ok(())
 }
