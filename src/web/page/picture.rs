@@ -183,11 +183,13 @@ fn node(spot: &Spot) -> String {
     let label = if up > 0.0 { y - RADIUS - out } else { y + RADIUS + 10.0 + out };
     let (x_label, side) = match (is_flat && !is_middle, right > 0.0) {
         (false, _) => (x, ""),
-        (true, true) => (x - RADIUS, " class=r"),
-        (true, false) => (x + RADIUS, " class=l"),
+        (true, true) => (x - RADIUS, " r"),
+        (true, false) => (x + RADIUS, " l"),
     };
+    // Letters are larger on a phone: those below a node move down there.
+    let half = if up > 0.0 { "o" } else { "u" };
     format!(
-        "<a href=\"#{}\"><circle class={} cx={x:.0} cy={y:.0} r={RADIUS} /><text{side} x={x_label:.0} y={label:.0}>{}</text></a>",
+        "<a href=\"#{}\"><circle class={} cx={x:.0} cy={y:.0} r={RADIUS} /><text class=\"{half}{side}\" x={x_label:.0} y={label:.0}>{}</text></a>",
         spot.anchor,
         spot.state,
         esc(&label_of(&spot.name))
