@@ -398,13 +398,13 @@ fn messages_on_air() {
 #[test]
 fn commands() {
     use tombolo::commands::{
-        CommandAnswer, CommandId, CommandKind, CommandParties, CommandRefusal, Deploy, Outcome, RunEnd,
-        RunResult, SignedCommand,
+        CommandAnswer, CommandId, CommandKind, CommandParties, CommandRefusal, CommandTimes, Deploy, Outcome,
+        RunEnd, RunResult, SignedCommand,
     };
     let (sender, addressee, id) = (owner(), writer().peer_id(), CommandId([7; 16]));
     let deploy = Deploy::new("web", "1.2", "https://market.example").unwrap();
-    let command =
-        SignedCommand::sign(&sender, addressee, id, 1_800_086_400, CommandKind::Deploy(deploy.clone()));
+    let times = CommandTimes { made_s: 1_800_000_000, expires_s: 1_800_086_400 };
+    let command = SignedCommand::sign(&sender, addressee, id, times, CommandKind::Deploy(deploy.clone()));
     let parties = CommandParties { sender: sender.peer_id(), addressee };
     assert!(SignedCommand::decode(&command.encode()).unwrap().verify(parties));
     let ended = |end| Some(Outcome::Ended(RunResult { end, output: "pulled".to_owned() }));
@@ -432,7 +432,8 @@ fn commands() {
             "sender": hex(sender.peer_id().0),
             "addressee": hex(addressee.0),
             "id": hex(id.0),
-            "expires_s": 1_800_086_400_u64,
+            "made_s": times.made_s,
+            "expires_s": times.expires_s,
             "deploy": { "app": deploy.id, "version": deploy.version, "marketplace": deploy.marketplace_url },
             "signed_bytes": hex(command.signing_bytes(parties)),
             "signature": hex(command.signature),

@@ -11,7 +11,7 @@ use tombolo::commands::{Catalogue, CatalogueState, Deploy, RunEnd, RunResult};
 use tombolo::identity::Keypair;
 use tombolo::io::{CallFailure, RadioSpec};
 use tombolo::node::{Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
-use tombolo::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
+use tombolo::store::{Store, StoreError, StoreOrigin};
 use tombolo::watches::{AlarmMessageKey, DeliveryEnd};
 use tombolo_mesh::airtime::ledger::LedgerConfig;
 use tombolo_mesh::airtime::region::Rules;
@@ -277,8 +277,7 @@ impl Field {
     pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
         let mut store = Store::in_memory()?;
         // As the folder of a node makes a store for a key that is there.
-        let origin = StoreOrigin::Unconfirmed.to_record();
-        store.commit(&[StoreWrite::PutMeta(ORIGIN_RECORD.into(), origin)])?;
+        store.commit(&StoreOrigin::Unconfirmed.marks())?;
         self.node_at_mut(place).store = store;
         self.restart(place)
     }

@@ -1,7 +1,8 @@
 //! The receiver's side: each command is taken at most once, and a repetition gets the recorded answer.
 //!
 //! The order is: [`CommandInbox::take`] records `Taken`, the node commits, the effect begins, [`CommandInbox::ended`] records the outcome.
-//! A process that dies in between finds `Taken` at its next start, and makes it `Unknown`.
+//! A process that dies in between finds `Taken` at its next start, and makes it `Unknown`. A store that has gone back does not
+//! know what it took: what was made before ([`Recall`]) is `Unknown` as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -11,7 +12,9 @@ use super::catalogue::CatalogueState;
 use super::deploy::Deploy;
 use super::outcome::{CommandRefusal, Outcome, RunResult};
 use super::pace::OutcomesPace;
+use super::recall::Recall;
 use super::record::{CommandKey, ExpiryFloor, InstallProgress, ReceivedCommand, RecordChange, wall_of_s};
+use super::wire::CommandTimes;
 use super::{
     COMMAND_CLOCK_SLACK, COMMAND_LIFE_MAX, COMMANDS_KEPT_PER_SENDER_MAX, INSTALLS_RUNNING_MAX,
     OUTCOMES_SHOWN_MAX,
@@ -46,6 +49,10 @@ pub struct TakingRules<'a> {
     pub catalogue: &'a CatalogueState,
     /// Reference time as the command arrives.
     pub reference: Wall,
+    /// Whether that is a clock's: the logical clock only shows that it is at least so late.
+    pub has_clock: bool,
+    /// Since when commands are remembered.
+    pub recall: Recall,
 }
 
 /// What a command leads to.
@@ -94,21 +101,21 @@ impl CommandInbox {
     pub fn take(
         &mut self,
         key: CommandKey,
-        expires_s: u64,
+        times: CommandTimes,
         deploy: &Deploy,
         rules: TakingRules<'_>,
     ) -> (Taking, Vec<RecordChange>) {
-        if let Some(taking) = self.unrecorded(&key, expires_s, &rules) {
+        if let Some(taking) = self.unrecorded(&key, times, &rules) {
             return (taking, Vec::new());
         }
-        let verdict = judge(expires_s, deploy, &rules);
+        let verdict = judge(times, deploy, &rules);
         if verdict.is_ok() && self.is_busy(deploy) {
             return (refused(CommandRefusal::Busy), Vec::new());
         }
         let mut changes = self.make_room(&key.sender, rules.reference);
         let record = ReceivedCommand {
             key,
-            expires_s,
+            expires_s: times.expires_s,
             deploy: deploy.clone(),
             taken_at: rules.reference,
             progress: InstallProgress::Taken,
@@ -120,16 +127,16 @@ impl CommandInbox {
                 changes.extend(self.put(&key));
                 (Taking::Begin, changes)
             }
-            Err(why) => {
-                changes.extend(self.end(key, Outcome::Refused(why), rules.reference));
-                (refused(why), changes)
+            Err(outcome) => {
+                changes.extend(self.end(key, outcome.clone(), rules.reference));
+                (Taking::Over(outcome), changes)
             }
         }
     }
 
     /// What a command leads to that leaves no record of its own: of no trust, known already, or outside the time that is
     /// remembered.
-    fn unrecorded(&self, key: &CommandKey, expires_s: u64, rules: &TakingRules<'_>) -> Option<Taking> {
+    fn unrecorded(&self, key: &CommandKey, times: CommandTimes, rules: &TakingRules<'_>) -> Option<Taking> {
         // A sender without trust fills no disk.
         if !rules.may_deploy {
             return Some(refused(CommandRefusal::NotTrusted));
@@ -140,12 +147,16 @@ impl CommandInbox {
                 InstallProgress::Ended { outcome, .. } => Taking::Over(outcome.clone()),
             });
         }
-        if self.floors.get(&key.sender).is_some_and(|floor| expires_s <= *floor) {
+        if self.floors.get(&key.sender).is_some_and(|floor| times.expires_s <= *floor) {
             return Some(refused(CommandRefusal::Forgotten));
         }
         // When it is forgotten, the floor would shut out all that is sent until then.
-        let is_too_far = wall_of_s(expires_s) > rules.reference + COMMAND_LIFE_MAX + COMMAND_CLOCK_SLACK;
-        is_too_far.then(|| refused(CommandRefusal::TooFar))
+        if wall_of_s(times.expires_s) > rules.reference + COMMAND_LIFE_MAX + COMMAND_CLOCK_SLACK {
+            return Some(refused(CommandRefusal::TooFar));
+        }
+        // What is taken is never from the future, so a store that goes back knows up to when it may have taken commands.
+        let is_ahead = rules.has_clock && wall_of_s(times.made_s) > rules.reference + COMMAND_CLOCK_SLACK;
+        is_ahead.then(|| refused(CommandRefusal::MadeAhead))
     }
 
     /// An install has ended.
@@ -280,8 +291,16 @@ fn refused(why: CommandRefusal) -> Taking {
     Taking::Over(Outcome::Refused(why))
 }
 
-/// Whether a command may begin, by its expiry and what the operator allows.
-fn judge(expires_s: u64, deploy: &Deploy, rules: &TakingRules<'_>) -> Result<(), CommandRefusal> {
+/// Whether a command that is not remembered may begin, by its times and what the operator allows; else what becomes of it.
+fn judge(times: CommandTimes, deploy: &Deploy, rules: &TakingRules<'_>) -> Result<(), Outcome> {
+    if !rules.recall.covers(wall_of_s(times.made_s)) {
+        // It may have been taken, whatever the operator allows now.
+        return Err(Outcome::Unknown);
+    }
+    refusal(times.expires_s, deploy, rules).map_err(Outcome::Refused)
+}
+
+fn refusal(expires_s: u64, deploy: &Deploy, rules: &TakingRules<'_>) -> Result<(), CommandRefusal> {
     if wall_of_s(expires_s) <= rules.reference {
         return Err(CommandRefusal::Expired);
     }

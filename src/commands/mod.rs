@@ -13,6 +13,8 @@
 //! | `outcome` | what became of a command, and why one is refused |
 //! | `outbox` | the sender: offers a command until it is answered or has expired |
 //! | `inbox` | the receiver: takes a command once, remembers its outcome |
+//! | `recall` | since when it remembers them: a store that was set back does not know what it took |
+//! | `early` | commands whose sender has not shown yet what it holds of this node |
 //! | `record` | what of both is on disk |
 //! | `document` | the last outcomes as the document `deploys` |
 //! | `pace` | how soon that document is signed again |
@@ -21,16 +23,19 @@
 //! Invariants:
 //! - a command is *taken* on disk before its effect begins; after a crash in between its outcome is unknown, and it is
 //!   never run again;
+//! - what may have been taken by a store that has gone back since is unknown as well, and not run;
 //! - an id that is no longer remembered is refused: forgetting raises a floor under the expiry of what is still taken;
 //! - nothing is decided about a command before its signature holds (`verify_strict`).
 
 mod catalogue;
 mod deploy;
 mod document;
+mod early;
 mod inbox;
 mod outbox;
 mod outcome;
 mod pace;
+mod recall;
 mod record;
 mod revocation;
 mod wire;
@@ -38,9 +43,11 @@ mod wire;
 pub use catalogue::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueApp, CatalogueError, CatalogueState};
 pub use deploy::{BadDeploy, Deploy, MARKETPLACE_BYTES_MAX};
 pub use document::outcomes_document;
+pub use early::{EARLY_KEPT_MAX, EARLY_WAIT, EARLY_WAIT_ON_AIR, EarlyCommands};
 pub use inbox::{CommandInbox, Taking, TakingRules};
 pub use outbox::{CommandOutbox, OfferPace, OutboxFull};
 pub use outcome::{CommandRefusal, OUTPUT_BYTES_MAX, Outcome, RunEnd, RunResult, tail_of};
+pub use recall::Recall;
 pub use record::{
     CalledEnd, CommandKey, ExpiryFloor, InstallProgress, LoadedCommands, ReceivedCommand, RecordChange,
     SentCommand, SentState,
@@ -51,7 +58,7 @@ pub use revocation::{
 };
 pub use wire::{
     ANSWER_BYTES_MAX, COMMAND_BYTES_MAX, COMMAND_DOMAIN, CommandAnswer, CommandId, CommandKind,
-    CommandParties, SignedCommand, WireError,
+    CommandParties, CommandTimes, SignedCommand, WireError,
 };
 
 use std::collections::BTreeSet;
@@ -88,6 +95,10 @@ pub struct Commands {
     pub outbox: CommandOutbox,
     /// Commands of others to this node.
     pub inbox: CommandInbox,
+    /// Since when those are remembered.
+    pub recall: Recall,
+    /// Commands that wait for their sender to show what it holds.
+    pub early: EarlyCommands,
     /// Whether an operator's command is set: without one nothing is ever installed.
     pub is_on: bool,
     /// The apps that the operator allows.
@@ -104,6 +115,8 @@ impl Commands {
         Commands {
             outbox: CommandOutbox::default(),
             inbox: CommandInbox::default(),
+            recall: Recall::default(),
+            early: EarlyCommands::default(),
             is_on,
             catalogue,
             notices: Notices::default(),
@@ -115,6 +128,11 @@ impl Commands {
     pub fn reachable(&mut self, peer: &PeerId) {
         self.outbox.reachable(peer);
         self.notices.reachable(peer);
+    }
+
+    /// Takes from disk since when commands are remembered. What this process knows of a step back still counts.
+    pub fn load_recall(&mut self, record: Option<&Vec<u8>>) {
+        self.recall = self.recall.joined(Recall::of_record(record));
     }
 
     /// Takes what is on disk, in place of what memory holds. Installs that this process runs go on; of those that an

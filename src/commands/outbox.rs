@@ -7,7 +7,7 @@ use tombolo_transports::{LinkId, PeerId};
 
 use super::outcome::{CommandRefusal, Outcome};
 use super::record::{CalledEnd, RecordChange, SentCommand, SentState};
-use super::wire::{CommandAnswer, CommandId, CommandKind, SignedCommand};
+use super::wire::{CommandAnswer, CommandId, CommandKind, CommandTimes, SignedCommand};
 use super::{COMMAND_LIFE_MAX, COMMANDS_SENT_KEPT_MAX};
 use crate::identity::Keypair;
 use crate::time::{Millis, Mono, Wall};
@@ -93,7 +93,8 @@ impl CommandOutbox {
     pub fn signed(&self, id: &CommandId, keypair: &Keypair) -> Option<SignedCommand> {
         let command = self.sent.get(id)?;
         let kind = CommandKind::Deploy(command.deploy.clone());
-        Some(SignedCommand::sign(keypair, command.to, command.id, command.expires_s, kind))
+        let times = CommandTimes { made_s: command.created_at.ms() / 1000, expires_s: command.expires_s };
+        Some(SignedCommand::sign(keypair, command.to, command.id, times, kind))
     }
 
     /// A command was offered: the next offer waits longer. `jitter` is any number.

@@ -12,7 +12,8 @@ pub enum Outcome {
     Refused(CommandRefusal),
     /// The operator's command ran.
     Ended(RunResult),
-    /// The receiver stopped between taking the command and its end. It is not run again.
+    /// The receiver stopped between taking the command and its end, or its store has gone back since and does not know whether
+    /// it was taken. It is not run again.
     Unknown,
 }
 
@@ -126,11 +127,16 @@ pub enum CommandRefusal {
     /// As many run as may, or one for the same app.
     #[error("the receiver is busy with other installs: the command is offered again")]
     Busy,
+    /// Its sender's clock is ahead.
+    #[error(
+        "the command was made in the future, by the receiver's clock: it is offered again until that time has come"
+    )]
+    MadeAhead,
 }
 
 impl CommandRefusal {
     /// All reasons; the place of each is its number on the wire, from 1.
-    pub const ALL: [CommandRefusal; 13] = [
+    pub const ALL: [CommandRefusal; 14] = [
         CommandRefusal::NotTrusted,
         CommandRefusal::Off,
         CommandRefusal::NotInCatalogue,
@@ -144,6 +150,7 @@ impl CommandRefusal {
         CommandRefusal::Malformed,
         CommandRefusal::UnknownKind,
         CommandRefusal::Busy,
+        CommandRefusal::MadeAhead,
     ];
 
     /// The number that travels.
@@ -176,12 +183,13 @@ impl CommandRefusal {
             CommandRefusal::Malformed => "malformed",
             CommandRefusal::UnknownKind => "unknown_kind",
             CommandRefusal::Busy => "busy",
+            CommandRefusal::MadeAhead => "made_ahead",
         }
     }
 
     /// Whether the sender offers the command again.
     pub fn is_passing(self) -> bool {
-        matches!(self, CommandRefusal::Busy)
+        matches!(self, CommandRefusal::Busy | CommandRefusal::MadeAhead)
     }
 }
 
@@ -207,7 +215,8 @@ impl Outcome {
             Outcome::Refused(why) => why.to_string(),
             Outcome::Ended(result) => result.end.to_string(),
             Outcome::Unknown => {
-                "the receiver stopped while it ran: whether the app is installed is not known, it is not run again".to_owned()
+                "the receiver stopped while it ran, or its store was restored after the command was made or shortly before: whether the app is installed is not known, it is not run again"
+                    .to_owned()
             }
         }
     }

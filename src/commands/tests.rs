@@ -74,14 +74,28 @@ impl Receiver {
 
     /// Delivers a command; with `commit` false the power fails before the commit.
     fn deliver(&mut self, key: CommandKey, expires_s: u64, app: &str, commit: bool) -> Option<Taking> {
+        let made_s = self.now.ms() / 1000;
+        self.deliver_made(key, CommandTimes { made_s, expires_s }, app, commit)
+    }
+
+    /// The same of a command that was made at another time.
+    fn deliver_made(
+        &mut self,
+        key: CommandKey,
+        times: CommandTimes,
+        app: &str,
+        commit: bool,
+    ) -> Option<Taking> {
         let rules = TakingRules {
             may_deploy: self.may_deploy,
             is_on: self.commands.is_on,
             catalogue: &self.commands.catalogue,
             reference: self.now,
+            has_clock: true,
+            recall: self.commands.recall,
         };
         let deploy = Deploy::new(app, "1", "").unwrap();
-        let (taking, changes) = self.commands.inbox.take(key, expires_s, &deploy, rules);
+        let (taking, changes) = self.commands.inbox.take(key, times, &deploy, rules);
         if !commit {
             self.crash();
             return None;
@@ -99,9 +113,23 @@ impl Receiver {
     }
 
     fn crash(&mut self) {
+        let recall = self.commands.recall;
         self.commands = Commands::new(true, self.commands.catalogue.clone());
+        self.commands.load_recall(Some(&recall.to_record()));
         let changes = self.commands.load(self.disk.loaded(), self.now);
         self.disk.write(changes);
+    }
+
+    /// The disk of an earlier time takes the place of this one.
+    fn restore(&mut self, backup: &Disk) {
+        self.disk = backup.clone();
+        self.crash();
+        self.commands.recall = Recall::Lost;
+    }
+
+    /// The node is in step again.
+    fn settle(&mut self) {
+        self.commands.recall = self.commands.recall.settled(self.now);
     }
 
     fn outcome(&self, key: CommandKey) -> Option<Outcome> {
@@ -171,9 +199,18 @@ fn a_disk_that_refuses_neither_repeats_nor_blocks() {
     let expires = now_s() + DAY_S;
     receiver.deliver(key(1), expires, "web", true);
     // The commit of a second command is refused, and all is loaded again in the same process.
-    let rules = TakingRules { may_deploy: true, is_on: true, catalogue: &catalogue(), reference: NOW };
+    let catalogue = catalogue();
+    let rules = TakingRules {
+        may_deploy: true,
+        is_on: true,
+        catalogue: &catalogue,
+        reference: NOW,
+        has_clock: true,
+        recall: Recall::Whole,
+    };
+    let times = CommandTimes { made_s: now_s(), expires_s: expires };
     let db = Deploy::new("db", "1", "").unwrap();
-    assert_eq!(receiver.commands.inbox.take(key(2), expires, &db, rules).0, Taking::Begin);
+    assert_eq!(receiver.commands.inbox.take(key(2), times, &db, rules).0, Taking::Begin);
     let changes = receiver.commands.load(receiver.disk.loaded(), NOW);
     assert_eq!(changes, []);
     assert_eq!(receiver.deliver(key(1), expires, "web", true), Some(Taking::Running));
@@ -193,6 +230,9 @@ fn each_refusal_has_its_reason() {
     assert_eq!(receiver.deliver(key(2), now_s(), "web", true), refused(CommandRefusal::Expired));
     assert_eq!(receiver.deliver(key(3), now_s() + 8 * DAY_S, "web", true), refused(CommandRefusal::TooFar));
     assert_eq!(receiver.deliver(key(3), u64::MAX, "web", true), refused(CommandRefusal::TooFar));
+    let ahead = CommandTimes { made_s: now_s() + 601, expires_s: now_s() + DAY_S };
+    let taking = receiver.deliver_made(key(3), ahead, "web", true);
+    assert_eq!(taking, refused(CommandRefusal::MadeAhead));
     receiver.may_deploy = false;
     assert_eq!(receiver.deliver(key(4), soon, "web", true), refused(CommandRefusal::NotTrusted));
     receiver.may_deploy = true;
@@ -387,6 +427,34 @@ fn the_outbox_is_bounded() {
     assert!(changes.contains(&RecordChange::DropSent(key(3).id)));
 }
 
+/// A restored store does not know what it took: what was made until it is in step again ends as unknown, whatever is allowed now,
+/// and what is made later runs.
+#[test]
+fn what_a_restored_store_may_have_taken_is_not_run() {
+    let mut receiver = Receiver::new();
+    let backup = receiver.disk.clone();
+    let made = |at: Wall| CommandTimes { made_s: at.ms() / 1000, expires_s: at.ms() / 1000 + DAY_S };
+    let first = made(receiver.now);
+    assert_eq!(receiver.deliver_made(key(1), first, "web", true), Some(Taking::Begin));
+    receiver.end(key(1));
+    receiver.now = NOW + Millis::from_secs(3600);
+    receiver.restore(&backup);
+    let unknown = Some(Taking::Over(Outcome::Unknown));
+    assert_eq!(
+        receiver.deliver_made(key(2), made(receiver.now), "db", true),
+        unknown,
+        "before it is in step"
+    );
+    receiver.settle();
+    receiver.commands.is_on = false;
+    assert_eq!(receiver.deliver_made(key(1), first, "web", true), unknown, "it may have run all the same");
+    receiver.commands.is_on = true;
+    receiver.now = receiver.now + COMMAND_CLOCK_SLACK + Millis::from_secs(1);
+    assert_eq!(receiver.deliver_made(key(1), first, "web", true), unknown);
+    assert_eq!(receiver.deliver_made(key(3), made(receiver.now), "web", true), Some(Taking::Begin));
+    assert_eq!(receiver.begun[&key(1)], 1);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Deliver(u16),
@@ -432,4 +500,58 @@ proptest! {
             }
         }
     }
+
+    /// The same with disks that go back, as often as it pleases, and senders whose clocks are wrong by hours.
+    #[test]
+    fn no_restored_backup_runs_a_command_a_second_time(
+        ahead_s in proptest::collection::vec(-7200i64..7200, 6),
+        steps in proptest::collection::vec(restoring_step(), 0..80),
+    ) {
+        let mut receiver = Receiver::new();
+        let mut backups = vec![receiver.disk.clone()];
+        let mut made: BTreeMap<u16, CommandTimes> = BTreeMap::new();
+        for step in steps {
+            match step {
+                RestoringStep::Deliver(n) => {
+                    let app = if n % 2 == 0 { "web" } else { "db" };
+                    let now_s = receiver.now.ms() / 1000;
+                    let times = made.entry(n).or_insert_with(|| {
+                        let made_s = now_s.saturating_add_signed(ahead_s[usize::from(n)]);
+                        CommandTimes { made_s, expires_s: made_s + DAY_S }
+                    });
+                    receiver.deliver_made(key(n), *times, app, true);
+                }
+                RestoringStep::End(n) => receiver.end(key(n)),
+                RestoringStep::Crash => receiver.crash(),
+                RestoringStep::Wait(s) => receiver.now = receiver.now + Millis::from_secs(s),
+                RestoringStep::BackUp => backups.push(receiver.disk.clone()),
+                RestoringStep::Restore(n) => receiver.restore(&backups[n % backups.len()].clone()),
+                RestoringStep::Settle => receiver.settle(),
+            }
+            prop_assert!(receiver.begun.values().all(|times| *times == 1), "{:?}", receiver.begun);
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum RestoringStep {
+    Deliver(u16),
+    End(u16),
+    Crash,
+    Wait(u64),
+    BackUp,
+    Restore(usize),
+    Settle,
+}
+
+fn restoring_step() -> impl Strategy<Value = RestoringStep> {
+    prop_oneof![
+        6 => (0u16..6).prop_map(RestoringStep::Deliver),
+        3 => (0u16..6).prop_map(RestoringStep::End),
+        1 => Just(RestoringStep::Crash),
+        2 => (0..7200u64).prop_map(RestoringStep::Wait),
+        1 => Just(RestoringStep::BackUp),
+        1 => (0usize..8).prop_map(RestoringStep::Restore),
+        1 => Just(RestoringStep::Settle),
+    ]
 }

@@ -58,6 +58,15 @@ pub struct CommandParties {
     pub addressee: PeerId,
 }
 
+/// The life of a command, by its sender's clock, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CommandTimes {
+    /// When it was made.
+    pub made_s: u64,
+    /// When it expires.
+    pub expires_s: u64,
+}
+
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommandKind {
@@ -112,8 +121,8 @@ impl CommandKind {
 pub struct SignedCommand {
     /// By which a repetition is recognised.
     pub id: CommandId,
-    /// When it expires, seconds since the Unix epoch.
-    pub expires_s: u64,
+    /// When it was made, and when it expires.
+    pub times: CommandTimes,
     /// What is asked for.
     pub kind: CommandKind,
     /// The signature of the sender over the other fields.
@@ -126,11 +135,11 @@ impl SignedCommand {
         keypair: &Keypair,
         addressee: PeerId,
         id: CommandId,
-        expires_s: u64,
+        times: CommandTimes,
         kind: CommandKind,
     ) -> Self {
         let parties = CommandParties { sender: keypair.peer_id(), addressee };
-        let mut command = SignedCommand { id, expires_s, kind, signature: [0; 64] };
+        let mut command = SignedCommand { id, times, kind, signature: [0; 64] };
         command.signature = keypair.sign(&command.signing_bytes(parties));
         command
     }
@@ -147,7 +156,8 @@ impl SignedCommand {
             Value::Bytes(parties.sender.0.to_vec()),
             Value::Bytes(parties.addressee.0.to_vec()),
             Value::Bytes(self.id.0.to_vec()),
-            Value::from(self.expires_s),
+            Value::from(self.times.made_s),
+            Value::from(self.times.expires_s),
             Value::from(self.kind.code()),
             self.kind.arguments(),
         ]))
@@ -157,7 +167,8 @@ impl SignedCommand {
     pub fn encode(&self) -> Vec<u8> {
         tombolo_delta::to_cbor(&Value::Array(vec![
             Value::Bytes(self.id.0.to_vec()),
-            Value::from(self.expires_s),
+            Value::from(self.times.made_s),
+            Value::from(self.times.expires_s),
             Value::from(self.kind.code()),
             self.kind.arguments(),
             Value::Bytes(self.signature.to_vec()),
@@ -170,12 +181,12 @@ impl SignedCommand {
     /// The bytes are no command, or too many.
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let items = array(bytes, COMMAND_BYTES_MAX)?;
-        let [id, expires, kind, arguments, signature] =
-            <[Value; 5]>::try_from(items).map_err(|_| WireError)?;
+        let [id, made, expires, kind, arguments, signature] =
+            <[Value; 6]>::try_from(items).map_err(|_| WireError)?;
         let fields = || {
             Some(SignedCommand {
                 id: CommandId(id.as_bytes()?.try_into().ok()?),
-                expires_s: expires.as_u64()?,
+                times: CommandTimes { made_s: made.as_u64()?, expires_s: expires.as_u64()? },
                 kind: CommandKind::read(kind.as_u64()?, arguments),
                 signature: signature.as_bytes()?.try_into().ok()?,
             })
@@ -259,9 +270,11 @@ mod tests {
         (key(1), key(2), key(3))
     }
 
+    const TIMES: CommandTimes = CommandTimes { made_s: 1_799_913_600, expires_s: 1_800_000_000 };
+
     fn command(from: &Keypair, to: &Keypair) -> SignedCommand {
         let kind = CommandKind::Deploy(Deploy::new("web", "1.2", "https://m.example").unwrap());
-        SignedCommand::sign(from, to.peer_id(), CommandId([7; 16]), 1_800_000_000, kind)
+        SignedCommand::sign(from, to.peer_id(), CommandId([7; 16]), TIMES, kind)
     }
 
     #[test]
@@ -289,7 +302,11 @@ mod tests {
         let other = Deploy::new("web", "1.3", "https://m.example").unwrap();
         let changed = [
             SignedCommand { id: CommandId([8; 16]), ..signed.clone() },
-            SignedCommand { expires_s: signed.expires_s + 1, ..signed.clone() },
+            SignedCommand { times: CommandTimes { made_s: TIMES.made_s + 1, ..TIMES }, ..signed.clone() },
+            SignedCommand {
+                times: CommandTimes { expires_s: TIMES.expires_s + 1, ..TIMES },
+                ..signed.clone()
+            },
             SignedCommand { kind: CommandKind::Deploy(other), ..signed.clone() },
             SignedCommand { kind: CommandKind::Unknown(1, signed.kind.arguments()), ..signed.clone() },
         ];
@@ -303,7 +320,13 @@ mod tests {
         assert!(command(&a, &b).encode().len() <= 140, "{}", command(&a, &b).encode().len());
         let longest = Deploy::new(&"a".repeat(64), &"1".repeat(64), &"x".repeat(256)).unwrap();
         let kind = CommandKind::Deploy(longest);
-        let longest = SignedCommand::sign(&a, b.peer_id(), CommandId([255; 16]), u64::MAX, kind);
+        let longest = SignedCommand::sign(
+            &a,
+            b.peer_id(),
+            CommandId([255; 16]),
+            CommandTimes { made_s: u64::MAX, expires_s: u64::MAX },
+            kind,
+        );
         assert!(longest.encode().len() <= COMMAND_BYTES_MAX);
         assert_eq!(SignedCommand::decode(&longest.encode()), Ok(longest));
     }
@@ -317,7 +340,13 @@ mod tests {
             CommandKind::Malformed(0, Value::array(["-rf", "1", ""])),
             CommandKind::Malformed(0, Value::Null),
         ] {
-            let signed = SignedCommand::sign(&a, b.peer_id(), CommandId([1; 16]), 5, kind);
+            let signed = SignedCommand::sign(
+                &a,
+                b.peer_id(),
+                CommandId([1; 16]),
+                CommandTimes { made_s: 4, expires_s: 5 },
+                kind,
+            );
             let read = SignedCommand::decode(&signed.encode()).unwrap();
             assert_eq!(read, signed);
             assert!(read.verify(parties));

@@ -24,7 +24,7 @@ pub use metrics::{InputRejection, Metrics};
 pub use proofs::{ProofBudgets, ProofStanding};
 pub use settings::{BriefField, BriefFields, NodeSettings};
 
-use crate::clock::Now;
+use crate::clock::{Now, TimeSource};
 use crate::identity::Keypair;
 use crate::io::Event;
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -99,6 +99,11 @@ impl Core {
     /// The reference time of this node now.
     pub fn reference(&self) -> Wall {
         self.clock.reference()
+    }
+
+    /// Whether reference time is a clock's: else it is only known to be at least so late.
+    pub fn has_clock(&self) -> bool {
+        self.clock.source() != TimeSource::Logical
     }
 
     /// The node's X25519 identity for radio channels and sealed keys.

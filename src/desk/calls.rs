@@ -147,7 +147,7 @@ impl CallDesk<'_> {
         let deploy = Deploy::new(&install.id, &install.version, url.unwrap_or_default());
         let deploy = deploy.map_err(CallRefusal::BadDeploy)?;
         let key = CommandKey { sender: proof.sender, id: proof.command_id() };
-        match self.commands.install_requested(key.sender, &deploy, key.id) {
+        match self.commands.install_requested(key.sender, &deploy, key.id, proof.time.wall()) {
             Taking::Begin | Taking::Running => {
                 self.calls.await_install(key, request);
                 Ok(CallStep::Later)

@@ -8,8 +8,8 @@ use tombolo_transports::PeerId;
 
 use crate::commands::{
     COMMAND_LIFE_MAX, CatalogueState, CommandAnswer, CommandId, CommandKey, CommandKind, CommandParties,
-    CommandRefusal, Deploy, Outcome, RunResult, SentCommand, SentState, SignedCommand, Taking, TakingRules,
-    outcomes_document,
+    CommandRefusal, CommandTimes, Deploy, EARLY_WAIT, EARLY_WAIT_ON_AIR, Outcome, Recall, RunResult,
+    SentCommand, SentState, SignedCommand, Taking, TakingRules, outcomes_document,
 };
 use crate::core::InputRejection;
 use crate::desk::CommandDesk;
@@ -18,7 +18,9 @@ use crate::federation::Right;
 use crate::io::{CommandError, Output, Quota, Reply};
 use crate::layer::{Content, DocumentName};
 use crate::router::{Routed, Subject};
-use crate::time::Millis;
+use crate::store::{RECALL_RECORD, StoreWrite};
+use crate::sync::broadcast::SyncStatus;
+use crate::time::{Millis, Wall};
 
 impl CommandDesk<'_> {
     // ---- the sender --------------------------------------------------------------------------------------
@@ -139,6 +141,10 @@ impl CommandDesk<'_> {
         let Ok(command) = SignedCommand::decode(bytes) else {
             return self.core.reject_from(Some(from), InputRejection::BadMessage);
         };
+        self.command_read(from, &command, bytes);
+    }
+
+    fn command_read(&mut self, from: PeerId, command: &SignedCommand, bytes: &[u8]) {
         let key = CommandKey { sender: from, id: command.id };
         let parties = CommandParties { sender: from, addressee: self.core.me };
         let refused = |why| Taking::Over(Outcome::Refused(why));
@@ -146,9 +152,12 @@ impl CommandDesk<'_> {
             refused(CommandRefusal::NotTrusted)
         } else if !command.verify(parties) {
             refused(CommandRefusal::Signature)
+        } else if self.commands.inbox.record(&key).is_none() && self.is_early(&from) {
+            let wait = if self.unicast.has_link_to(&from) { EARLY_WAIT } else { EARLY_WAIT_ON_AIR };
+            return self.commands.early.wait(from, bytes, self.core.now() + wait);
         } else {
             match &command.kind {
-                CommandKind::Deploy(deploy) => self.take_deploy(key, command.expires_s, deploy),
+                CommandKind::Deploy(deploy) => self.take_deploy(key, command.times, deploy),
                 CommandKind::Malformed(..) => refused(CommandRefusal::Malformed),
                 CommandKind::Unknown(..) => refused(CommandRefusal::UnknownKind),
             }
@@ -163,13 +172,76 @@ impl CommandDesk<'_> {
         self.answer_command(key, outcome);
     }
 
+    /// Whether it is open what a sender holds of this node: its commands wait, since it may show that this disk was set back.
+    fn is_early(&self, from: &PeerId) -> bool {
+        !self.commands.early.has_shown(from) && !self.is_shown(from)
+    }
+
+    /// Whether a sender has shown what it holds, over a link or by radio, and the two are in step.
+    fn is_shown(&self, from: &PeerId) -> bool {
+        match self.unicast.lag(from) {
+            Some(lag) => lag.known && lag.we_lack == 0 && lag.they_lack == 0 && !self.holds_lost_state(from),
+            None => {
+                let now = self.core.now();
+                self.broadcast.radios().any(|(_, radio)| match radio.lag(now, from) {
+                    SyncStatus::Known(lag) => lag.is_in_step(),
+                    SyncStatus::Unknown { .. } => false,
+                })
+            }
+        }
+    }
+
+    /// Whether a peer that is sent an own map held a state of it that was passed on this disk and never signed here.
+    fn holds_lost_state(&self, peer: &PeerId) -> bool {
+        let mut sent = self.unicast.unconfirmed(peer).filter_map(|(layer, held)| Some((layer, held?)));
+        sent.any(|(layer, held)| self.replica.was_passed(self.core, &layer, held))
+    }
+
+    /// Takes the commands that have waited for their sender to show what it holds.
+    pub(crate) fn take_early(&mut self) {
+        for sender in self.commands.early.senders() {
+            if self.is_shown(&sender) {
+                self.commands.early.shown(sender);
+            }
+        }
+        for (from, bytes) in self.commands.early.take_due(self.core.now()) {
+            self.command_received(from, &bytes);
+        }
+    }
+
+    /// This node's store has gone back, or another has its key: what is not remembered may have been taken.
+    pub(crate) fn lose_recall(&mut self) {
+        self.put_recall(Recall::Lost);
+    }
+
+    /// Once the node knows again where it stands, and what time it is, it takes what is made from now on.
+    pub(crate) fn settle_recall(&mut self) {
+        if !self.replica.recovery().is_unconfirmed() && self.core.has_clock() {
+            self.put_recall(self.commands.recall.settled(self.core.reference()));
+        }
+    }
+
+    fn put_recall(&mut self, recall: Recall) {
+        if self.commands.recall != recall {
+            self.commands.recall = recall;
+            self.core.gate.write(StoreWrite::PutMeta(RECALL_RECORD.into(), recall.to_record()));
+        }
+    }
+
     /// Runs a deploy for a sender that another protocol has proven, with the same checks and the same record: at most once
-    /// for each `id` of that sender. What it has led to in the end, if it begins or runs, is returned by
+    /// for each `id` of that sender. `made` is when it signed that it asks. What it has led to in the end, if it begins or runs, is returned by
     /// [`installed`](Self::installed).
-    pub(crate) fn install_requested(&mut self, sender: PeerId, deploy: &Deploy, id: CommandId) -> Taking {
+    pub(crate) fn install_requested(
+        &mut self,
+        sender: PeerId,
+        deploy: &Deploy,
+        id: CommandId,
+        made: Wall,
+    ) -> Taking {
         let key = CommandKey { sender, id };
         let expires_s = (self.core.reference().ms() + COMMAND_LIFE_MAX.ms()) / 1000;
-        let taking = self.take_deploy(key, expires_s, deploy);
+        let times = CommandTimes { made_s: made.ms() / 1000, expires_s };
+        let taking = self.take_deploy(key, times, deploy);
         match &taking {
             Taking::Begin | Taking::Running => drop(self.commands.calls.insert(key)),
             Taking::Over(Outcome::Refused(why)) => {
@@ -181,15 +253,17 @@ impl CommandDesk<'_> {
     }
 
     /// Takes a deploy once. If it begins, the effect waits behind the commit of its record.
-    fn take_deploy(&mut self, key: CommandKey, expires_s: u64, deploy: &Deploy) -> Taking {
+    fn take_deploy(&mut self, key: CommandKey, times: CommandTimes, deploy: &Deploy) -> Taking {
         let commands = &mut self.commands;
         let rules = TakingRules {
             may_deploy: self.replica.federation().grants(&key.sender, Right::Deploy),
             is_on: commands.is_on,
             catalogue: &commands.catalogue,
             reference: self.core.reference(),
+            has_clock: self.core.has_clock(),
+            recall: commands.recall,
         };
-        let (taking, changes) = commands.inbox.take(key, expires_s, deploy, rules);
+        let (taking, changes) = commands.inbox.take(key, times, deploy, rules);
         let is_news = !changes.is_empty();
         self.record(changes);
         if taking == Taking::Begin {

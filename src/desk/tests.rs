@@ -143,6 +143,9 @@ fn linked(first_trusts: TrustLevel, second_trusts: TrustLevel) -> (DeskSide, Des
     let (mut first, mut second) = (DeskSide::new(1), DeskSide::new(2));
     first.trust(second.me(), first_trusts);
     second.trust(first.me(), second_trusts);
+    // As if the two had come into step.
+    first.commands.early.shown(second.me());
+    second.commands.early.shown(first.me());
     (first, second)
 }
 

@@ -39,7 +39,7 @@ use crate::node::{
     Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Query, Reply, RequestId,
 };
 use crate::replica::Replica;
-use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
+use crate::store::{Store, StoreError, StoreOrigin};
 use crate::system_clock::{machine_boot, now};
 use crate::time::Millis;
 use crate::watches::{AlarmSettings, OperatorGroup};
@@ -224,8 +224,7 @@ pub fn confirm_new(folder: &Path) -> Result<(), StartError> {
     let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
     let mut store = open_store(folder, &path, &keypair)?;
-    let known = StoreWrite::PutMeta(ORIGIN_RECORD.into(), StoreOrigin::Known.to_record());
-    store.commit(&[known]).map_err(|source| StartError::Store { path, source })
+    store.commit(&StoreOrigin::Known.marks()).map_err(|source| StartError::Store { path, source })
 }
 
 /// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.

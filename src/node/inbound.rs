@@ -145,15 +145,21 @@ impl Node {
                 Origin::Radio { link, channel, .. } => self.broadcast.base_missing(&self.core, link, channel),
             },
             ApplyOutcome::Recovered(Recovered { stored, restage }) => {
+                self.desk().commands.lose_recall();
                 // What is to be signed above an own newer state is staged.
                 self.stored(&stored, Some(&origin), None);
                 self.authoring.staged_mut().restage(restage);
             }
-            ApplyOutcome::Reclaimed(reclaimed) => self.reclaimed(&origin, reclaimed),
-            ApplyOutcome::Superseded
-            | ApplyOutcome::TransferBegun
-            | ApplyOutcome::Rejected(_)
-            | ApplyOutcome::AnotherMachine => {}
+            ApplyOutcome::Reclaimed(reclaimed) => {
+                self.desk().commands.lose_recall();
+                self.reclaimed(&origin, reclaimed);
+            }
+            // Another machine may have taken what this one is offered.
+            ApplyOutcome::AnotherMachine => self.desk().commands.lose_recall(),
+            ApplyOutcome::TransferBegun(id) if id.author == self.core.me => {
+                self.desk().commands.lose_recall();
+            }
+            ApplyOutcome::Superseded | ApplyOutcome::TransferBegun(_) | ApplyOutcome::Rejected(_) => {}
         }
     }
 

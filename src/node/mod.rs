@@ -46,7 +46,7 @@ use crate::io::CallReply;
 use crate::membership::Membership;
 use crate::replica::Replica;
 use crate::rpc::{CallRefusal, Calls};
-use crate::store::{Loaded, Store, StoreError};
+use crate::store::{Loaded, RECALL_RECORD, Store, StoreError};
 use crate::unicast::Unicast;
 use crate::watches::Watches;
 
@@ -255,6 +255,7 @@ impl Node {
         self.unicast.load_receipts(&loaded.meta);
         self.unicast.load(&mut self.core, &self.replica);
         self.desk().alarms().load(&loaded.meta);
+        self.commands.load_recall(loaded.meta.get(RECALL_RECORD));
         let changes = self.commands.load(loaded.commands, self.core.reference());
         let mut desk = self.desk().commands;
         desk.record(changes);

@@ -6,7 +6,7 @@ use crate::io::{Event, Output};
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
-use crate::store::{ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin, StoreWrite};
+use crate::store::{SETBACK_RECORD, StoreOrigin, StoreWrite};
 use crate::time::{Millis, Mono};
 
 /// Invites and quarantine are looked at at least this often: they run by reference time, which may move.
@@ -29,6 +29,8 @@ impl Node {
         let mut desk = self.desk().commands;
         desk.offer_notices();
         desk.offer_commands();
+        desk.settle_recall();
+        desk.take_early();
         let outcomes = self.core.own_document(DocumentName::DEPLOYS);
         if self.commands.inbox.is_news_due(self.core.now())
             && !self.awaits_own(&outcomes)
@@ -79,6 +81,7 @@ impl Node {
             Some(self.replica.sweep_at()),
             self.core.gate.deferred_due(),
             self.commands.inbox.next_timer(now),
+            self.commands.early.next_timer(),
             self.commands.outbox.next_timer(now),
             self.commands.notices.next_timer(now),
             self.watches.next_timer(),
@@ -96,8 +99,9 @@ impl Node {
         let now = self.core.now();
         let ended = self.replica.recovery_mut().peer_answered(now, lacking == 0);
         if ended.is_confirmed {
-            let known = StoreOrigin::Known.to_record();
-            self.core.gate.write(StoreWrite::PutMeta(ORIGIN_RECORD.into(), known));
+            for mark in StoreOrigin::Known.marks() {
+                self.core.gate.write(mark);
+            }
             self.replica.rights_changed();
         }
         if ended.ends_setback {

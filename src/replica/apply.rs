@@ -109,8 +109,8 @@ pub enum ApplyOutcome {
     Known(SignedHead),
     /// A newer state is held already, or a fork that goes first.
     Superseded,
-    /// It is large: its parts are asked for.
-    TransferBegun,
+    /// It is large: its parts are asked for. Its signature holds.
+    TransferBegun(LayerId),
     /// Rights or a quota refuse it.
     Refused(SignedHead, Refusal),
     /// A delta whose base is not held here.
@@ -329,8 +329,9 @@ impl Replica {
         }
         self.recovery.extend_claim(origin.peer(), signed.head.layer.hash(), core.now());
         let own = self.layers.layer_of_hash(&signed.head.layer.hash()).and_then(map_of);
+        let id = signed.head.layer.clone();
         self.transfers.begin(signed, origin.peer(), own, core.now());
-        ApplyOutcome::TransferBegun
+        ApplyOutcome::TransferBegun(id)
     }
 
     /// Takes nodes of the hash tree of a large layer. Returns the layer if it is complete now.

@@ -449,6 +449,15 @@ impl Replica {
         true
     }
 
+    /// Whether a state that a peer held is one of an own map that was passed here and never signed on this disk, and has not been
+    /// asked for yet.
+    pub fn was_passed(&self, core: &Core, layer: &LayerHash, held: State) -> bool {
+        let own = self.layers.layer_of_hash(layer).map(Layer::head);
+        own.filter(|head| head.layer.author == core.me && head.kind == Kind::Map).is_some_and(|head| {
+            !self.recovery.settled.contains(&(*layer, held)) && !self.is_own_past(core, &head.layer, held)
+        })
+    }
+
     /// Whether an own layer had this state on this disk. A state too old to be remembered counts as such.
     fn is_own_past(&self, core: &Core, id: &LayerId, state: State) -> bool {
         self.layers.held_once(id, state)

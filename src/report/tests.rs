@@ -215,7 +215,7 @@ fn large_layers_are_shown_and_what_waits_names_the_peer_that_holds_the_places() 
         owner.set(&document, &[("a", Some(1))]);
         let signed = owner.replica.layer(&owner.core.own_layer(&document)).unwrap().signed.clone();
         let offer = Message::Whole(Box::new(Envelope { signed, payload: Payload::Offer }));
-        assert!(matches!(reader.receive(owner.me(), offer), ApplyOutcome::TransferBegun));
+        assert!(matches!(reader.receive(owner.me(), offer), ApplyOutcome::TransferBegun(_)));
     }
     reader.at(Millis::from_secs(7));
     let parts = Parts::of(&mut reader);

@@ -50,6 +50,11 @@ impl CallTime {
         let time = chrono::DateTime::parse_from_rfc3339(text).ok()?;
         time.timestamp_nanos_opt().map(CallTime)
     }
+
+    /// The millisecond in which it lies; that of the Unix epoch for an earlier one.
+    pub fn wall(self) -> Wall {
+        Wall::from_ms(u64::try_from(self.0 / 1_000_000).unwrap_or(0))
+    }
 }
 
 /// An instant past the last one that 64 bits of nanoseconds hold becomes that one.

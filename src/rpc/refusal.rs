@@ -124,7 +124,9 @@ pub enum CallRefusal {
     #[error("{0}")]
     InstallFailed(RunEnd),
     /// This node stopped between taking the call and the end of the command.
-    #[error("the outcome is unknown: the node stopped while it ran. It is not run again")]
+    #[error(
+        "the outcome is unknown: the node stopped while it ran, or its store was restored after the call was made or shortly before. It is not run again"
+    )]
     OutcomeUnknown,
     /// The disk refuses, so no call can be recorded.
     #[error("this node cannot save at the moment: try again later")]

@@ -4,8 +4,9 @@
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
+use crate::commands::Recall;
 use crate::store::wal::CommitMark;
-use crate::store::{StoreError, tables};
+use crate::store::{StoreError, StoreWrite, tables};
 
 /// The format that this program writes.
 pub const FORMAT: u64 = 1;
@@ -19,6 +20,9 @@ pub const ORIGIN_RECORD: &str = "origin";
 /// The record of a step back, in the table `meta`: how many acknowledged commits the file lost, u64, big endian; 0 once that
 /// is over.
 pub const SETBACK_RECORD: &str = "setback";
+
+/// The record of since when received commands are remembered, in the table `meta`: see [`Recall::to_record`].
+pub const RECALL_RECORD: &str = "recall";
 
 /// Where a new store comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,16 @@ impl StoreOrigin {
             StoreOrigin::Known => 0,
             StoreOrigin::Unconfirmed => 1,
         }]
+    }
+
+    /// What a store of this origin is marked with. One that may lack what the identity has signed may lack what it has taken.
+    pub fn marks(self) -> Vec<StoreWrite> {
+        let origin = StoreWrite::PutMeta(ORIGIN_RECORD.into(), self.to_record());
+        let recall = StoreWrite::PutMeta(RECALL_RECORD.into(), Recall::Lost.to_record());
+        match self {
+            StoreOrigin::Known => vec![origin],
+            StoreOrigin::Unconfirmed => vec![origin, recall],
+        }
     }
 
     /// The origin that a record names. A store without one was made with its identity.
@@ -64,6 +78,9 @@ pub(super) fn create(database: &Database, founding: &Founding) -> Result<(), Sto
         let mut meta = transaction.open_table(tables::META)?;
         meta.insert(FORMAT_RECORD, &FORMAT.to_be_bytes()[..])?;
         meta.insert(ORIGIN_RECORD, founding.origin.to_record().as_slice())?;
+        if founding.origin == StoreOrigin::Unconfirmed {
+            meta.insert(RECALL_RECORD, Recall::Lost.to_record().as_slice())?;
+        }
         if let Some(owner) = founding.owner {
             meta.insert(IDENTITY_RECORD, &owner.0[..])?;
         }

@@ -26,10 +26,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
-pub use migrate::{FORMAT, ORIGIN_RECORD, SETBACK_RECORD, StoreOrigin};
+pub use migrate::{FORMAT, ORIGIN_RECORD, RECALL_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 
-use crate::commands::RecordChange;
+use crate::commands::{Recall, RecordChange};
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
@@ -342,7 +342,11 @@ impl Store {
             // The next commit writes the present number down, so what is missing is noted before.
             (missing, None) => {
                 self.missing_commits = 0;
-                self.commit(&[StoreWrite::PutMeta(SETBACK_RECORD.into(), missing.to_be_bytes().to_vec())])
+                let setback = missing.to_be_bytes().to_vec();
+                self.commit(&[
+                    StoreWrite::PutMeta(SETBACK_RECORD.into(), setback),
+                    StoreWrite::PutMeta(RECALL_RECORD.into(), Recall::Lost.to_record()),
+                ])
             }
         }
     }

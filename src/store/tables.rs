@@ -2,7 +2,7 @@
 //!
 //! | table | key | value |
 //! |---|---|---|
-//! | `meta` | name | bytes: `format` (u64, big endian); `identity` (32 bytes) that the store belongs to; `origin` (0 known, 1 unconfirmed: [`super::StoreOrigin`]); `setback` (u64, big endian: commits lost); `radio/…`: epochs and airtime ledger of a radio |
+//! | `meta` | name | bytes: `format` (u64, big endian); `identity` (32 bytes) that the store belongs to; `origin` (0 known, 1 unconfirmed: [`super::StoreOrigin`]); `setback` (u64, big endian: commits lost); `recall` (since when received commands are remembered: [`crate::commands::Recall`]); `radio/…`: epochs and airtime ledger of a radio |
 //! | `peers` | identity, 32 bytes | CBOR of `Peer` |
 //! | `invites_out` | token hash, 32 bytes | CBOR of `OutgoingInvite` |
 //! | `invites_in` | inviter, 32 bytes | CBOR of `IncomingInvite` |

@@ -318,6 +318,11 @@ impl Unicast {
         self.engine.lag(peer)
     }
 
+    /// The layers that were sent to a peer, and that it has not shown as received, with what it held before.
+    pub fn unconfirmed(&self, peer: &PeerId) -> impl Iterator<Item = (LayerHash, Option<State>)> {
+        self.engine.unconfirmed(peer)
+    }
+
     /// The layers in which a connected peer and this node differ, as far as the peer has reported.
     pub fn layer_lags(&self, peer: &PeerId) -> Vec<LayerLag> {
         self.engine.layer_lags(peer)

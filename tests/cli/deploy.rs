@@ -167,6 +167,66 @@ fn a_receiver_killed_while_it_installs_answers_unknown() {
     assert_eq!(runs(&pair.runs).len(), 2);
 }
 
+/// The boat installs, and the attic is off before the answer comes. Returns the id of the command; both are off then.
+fn installed_and_not_answered(pair: &mut Pair) -> String {
+    let hold = pair.boat.folder.join("hold");
+    std::fs::write(&hold, "").unwrap();
+    let asked = pair.attic.json(&WEB);
+    let id = asked["id"].as_str().unwrap().to_owned();
+    eventually("it runs", || runs(&pair.runs).len() == 1);
+    pair.attic_up.take().unwrap().kill();
+    std::fs::remove_file(&hold).unwrap();
+    eventually("it has ended at the boat", || status(&pair.boat, &id) == "installed");
+    pair.boat_up.take().unwrap().terminate();
+    assert_eq!(status(&pair.attic, &id), "taken");
+    id
+}
+
+/// Both come back, the attic offers its command again, and the store of the boat does not know it any more.
+fn check_unknown_at_both_ends(pair: &mut Pair, id: &str) {
+    assert_eq!(pair.boat.error_code(&["deploy", "--status", id]), "unknown_deploy");
+    pair.attic_up = Some(pair.attic.up());
+    pair.boat_up = Some(pair.boat.up());
+    eventually("unknown at both ends", || {
+        [&pair.attic, &pair.boat].iter().all(|place| {
+            let shown = place.run(&["deploy", "--status", id, "--json"]).stdout;
+            String::from_utf8(shown).unwrap().contains("\"unknown\"")
+        })
+    });
+    assert!(pair.attic.ok(&["deploy", "--status", id]).contains("restored"), "why");
+    assert_eq!(runs(&pair.runs).len(), 1, "never a second run");
+}
+
+/// The boat is restored from a backup that it made before it installed.
+#[test]
+fn a_restored_receiver_does_not_run_what_it_ran_after_the_backup() {
+    let mut pair = pair();
+    let file = pair.boat.folder.with_file_name("boat.backup");
+    let file = file.to_str().unwrap();
+    pair.boat.ok(&["backup", file]);
+    let id = installed_and_not_answered(&mut pair);
+    std::fs::remove_file(pair.boat.folder.join("store.redb")).unwrap();
+    pair.boat.ok(&["restore", file]);
+    check_unknown_at_both_ends(&mut pair, &id);
+}
+
+/// The disk of the boat is set back as a whole: nothing on it shows that, but the attic has a newer document of the boat's.
+#[test]
+fn a_receiver_whose_disk_was_set_back_does_not_run_what_it_ran_before() {
+    let mut pair = pair();
+    pair.boat_up.take().unwrap().terminate();
+    let files = ["store.redb", "store.wal", "store.seq"].map(|name| pair.boat.folder.join(name));
+    let before = files.each_ref().map(|file| std::fs::read(file).unwrap());
+    pair.boat_up = Some(pair.boat.up());
+    pair.boat.ok(&["create", "log"]);
+    eventually("the attic has it", || pair.attic.run(&["get", "boat/log"]).status.success());
+    let id = installed_and_not_answered(&mut pair);
+    for (file, bytes) in files.iter().zip(before) {
+        std::fs::write(file, bytes).unwrap();
+    }
+    check_unknown_at_both_ends(&mut pair, &id);
+}
+
 #[test]
 fn without_a_running_node_a_deploy_is_kept_for_later() {
     let mut pair = pair();

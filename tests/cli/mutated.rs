@@ -2,8 +2,8 @@
 //! need a nightly compiler. `TOMBOLO_MUTATIONS=2000000` runs more of them; the seed is printed, and `TOMBOLO_SEED` replays it.
 
 use tombolo::commands::{
-    CommandAnswer, CommandId, CommandKind, Deploy, OUTPUT_BYTES_MAX, Outcome, RunEnd, RunResult,
-    SignedCommand,
+    CommandAnswer, CommandId, CommandKind, CommandTimes, Deploy, OUTPUT_BYTES_MAX, Outcome, RunEnd,
+    RunResult, SignedCommand,
 };
 use tombolo::identity::Keypair;
 
@@ -134,7 +134,8 @@ fn commands_answers_and_catalogues_hold() {
     let (keypair, id) = (Keypair::from_seeds(&[1; 32], &[2; 32]), CommandId([3; 16]));
     let deploy = Deploy::new("web", "1.2", "https://m.example").unwrap();
     let to = Keypair::from_seeds(&[4; 32], &[5; 32]).peer_id();
-    let command = SignedCommand::sign(&keypair, to, id, 1_795_939_200, CommandKind::Deploy(deploy)).encode();
+    let times = CommandTimes { made_s: 1_795_852_800, expires_s: 1_795_939_200 };
+    let command = SignedCommand::sign(&keypair, to, id, times, CommandKind::Deploy(deploy)).encode();
     let result = RunResult { end: RunEnd::Exit(3), output: "an output".to_owned() };
     let outcomes = [None, Some(Outcome::Unknown), Some(Outcome::Ended(result))];
     let answers = outcomes.map(|outcome| CommandAnswer { id, outcome }.encode(OUTPUT_BYTES_MAX));

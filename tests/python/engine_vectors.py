@@ -138,12 +138,13 @@ def federation_json(count, v):
     count.accept("audience", (salt, members, {}), federation.read_audience, v.b("audience"))
 
 def commands_json(count, v):
-    sender, addressee, identity, expires = v.b("sender"), v.b("addressee"), v.b("id"), v["expires_s"]
+    sender, addressee, identity = v.b("sender"), v.b("addressee"), v.b("id")
+    made, expires = v["made_s"], v["expires_s"]
     words = [v["deploy"][name] for name in ("app", "version", "marketplace")]
-    signed = federation.command_signed(sender, addressee, identity, expires, 0, words)
+    signed = federation.command_signed(sender, addressee, identity, made, expires, 0, words)
     count.same("signed", signed, v.b("signed_bytes"))
     read = federation.decode_command
-    count.accept("command", (identity, expires, words), read, v.b("command"), sender, addressee)
+    count.accept("command", (identity, made, expires, words), read, v.b("command"), sender, addressee)
     count.refuse("command to another", read, v.b("command"), sender, sender, name="signature")
     for vector in v["answers"]:
         answer = vector.b("bytes")

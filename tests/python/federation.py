@@ -130,16 +130,16 @@ def read_audience(data):
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,63}\Z")
 
-def command_signed(sender, addressee, identity, expires, kind, arguments):
-    return cbor.encode(["tombolo-command-1", sender, addressee, identity, expires, kind, arguments])
+def command_signed(sender, addressee, identity, made, expires, kind, arguments):
+    return cbor.encode(["tombolo-command-1", sender, addressee, identity, made, expires, kind, arguments])
 
 def decode_command(data, sender, addressee):
-    identity, expires, kind, arguments, signature = items(cbor.decode(data, 1024, 4), 5)
-    octets(identity, 16), number(expires, 64), number(kind, 64)
-    signed = command_signed(sender, addressee, identity, expires, kind, arguments)
+    identity, made, expires, kind, arguments, signature = items(cbor.decode(data, 1024, 4), 6)
+    octets(identity, 16), number(made, 64), number(expires, 64), number(kind, 64)
+    signed = command_signed(sender, addressee, identity, made, expires, kind, arguments)
     refuse_unless(verify(sender, signed, octets(signature, 64)), "signature")
     refuse_unless(kind == 0 and NAME.match(items(arguments, 3)[0]) and NAME.match(arguments[1]), "malformed")
-    return identity, expires, arguments
+    return identity, made, expires, arguments
 
 def decode_answer_to_command(data):
     identity, status, *rest = items(cbor.decode(data, 4352, 4), 2, 3, 5)

@@ -158,10 +158,10 @@ fn codes() -> Vec<Case> {
 fn commands() -> Vec<Case> {
     let deploy = || list([text("web"), text("1"), text("")]);
     vec![
-        ("command", "an id of 15 bytes", cbor([bytes(15), n(1), n(0), deploy(), bytes(64)])),
-        ("command", "a signature of 63 bytes", cbor([bytes(16), n(1), n(0), deploy(), bytes(63)])),
-        ("command", "four items", cbor([bytes(16), n(1), n(0), deploy()])),
-        ("command", "more than 1,024 bytes", cbor([bytes(16), n(1), n(1), bytes(1024), bytes(64)])),
+        ("command", "an id of 15 bytes", cbor([bytes(15), n(1), n(1), n(0), deploy(), bytes(64)])),
+        ("command", "a signature of 63 bytes", cbor([bytes(16), n(1), n(1), n(0), deploy(), bytes(63)])),
+        ("command", "five items", cbor([bytes(16), n(1), n(1), n(0), deploy()])),
+        ("command", "more than 1,024 bytes", cbor([bytes(16), n(1), n(1), n(1), bytes(1024), bytes(64)])),
         ("answer to a command", "status 4", cbor([bytes(16), n(4)])),
         ("answer to a command", "taken, with a further item", cbor([bytes(16), n(0), n(0)])),
         ("answer to a command", "end 5", cbor([bytes(16), n(1), n(5), n(0), text("")])),

@@ -248,7 +248,7 @@ fn hashes() -> Vec<Json> {
 // ---- joining, commands, notices, alarms --------------------------------------------------------------
 
 fn parties() -> Vec<Json> {
-    use tombolo::commands::{CommandId, CommandKind, Deploy};
+    use tombolo::commands::{CommandId, CommandKind, CommandTimes, Deploy};
     let (inviter, joiner) = (owner(), writer());
     let sign = |inviter: &Keypair| {
         JoinRequest::sign(
@@ -269,7 +269,8 @@ fn parties() -> Vec<Json> {
     raised.level = TrustLevel::Observer;
     let deploy = Deploy::new("web", "1.2", "https://market.example").unwrap();
     let kind = CommandKind::Deploy(deploy);
-    let command = SignedCommand::sign(&inviter, joiner.peer_id(), CommandId([7; 16]), 1_800_086_400, kind);
+    let times = CommandTimes { made_s: 1_800_000_000, expires_s: 1_800_086_400 };
+    let command = SignedCommand::sign(&inviter, joiner.peer_id(), CommandId([7; 16]), times, kind);
     let given = |sender: &Keypair, addressee: &Keypair| json!({ "hex": hex(command.encode()), "sender": hex(sender.peer_id().0), "addressee": hex(addressee.peer_id().0) });
     let notice = RevocationNotice::sign(&inviter, joiner.peer_id(), 1_800_000_000);
     let mut other = notice.clone();

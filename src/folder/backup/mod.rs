@@ -13,7 +13,7 @@
 //! whole unless two commits fell into it. Every page is compared with its checksum then, and a torn copy is made again.
 //!
 //! **A restored store is marked as unconfirmed.** The node may have signed more after the backup, so it signs nothing until a peer
-//! has shown what it holds. The count of commits beside the store (`store.seq`) begins with what the restored store has.
+//! has shown what it holds, and runs no command that was made until then. The count of commits beside the store (`store.seq`) begins with what the restored store has.
 
 mod seal;
 
@@ -31,7 +31,7 @@ use super::{REVOCATION_FILE, STORE_FILE, StartError, socket};
 use crate::clock::rfc3339;
 use crate::config::{CONFIG_FILE, Config};
 use crate::identity::did;
-use crate::store::{ORIGIN_RECORD, Store, StoreError, StoreOrigin, StoreWrite};
+use crate::store::{Store, StoreError, StoreOrigin};
 use crate::system_clock::now;
 use seal::{OpenReader, Sealing, SealingWriter};
 
@@ -285,11 +285,10 @@ fn prepare(staged: &Path, folder: &Path, contents: &BackupContents) -> Result<()
         return Err(BackupError::Damaged("its key is that of another node"));
     }
     let path = staged.join(STORE_FILE);
-    let unconfirmed = StoreWrite::PutMeta(ORIGIN_RECORD.into(), StoreOrigin::Unconfirmed.to_record());
     let marked = Store::open(&path).and_then(|mut store| {
         store.belongs_to(keypair.peer_id())?;
         store.load()?;
-        store.commit(&[unconfirmed])
+        store.commit(&StoreOrigin::Unconfirmed.marks())
     });
     marked.map_err(|source| StartError::Store { path, source }.into())
 }

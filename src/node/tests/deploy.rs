@@ -11,14 +11,14 @@ fn result(output: &str) -> RunResult {
 }
 
 /// Lets a node install `web` and `db`.
-fn allow(wire: &mut Wire, at: usize) {
+pub(super) fn allow(wire: &mut Wire, at: usize) {
     wire.nodes[at].commands.is_on = true;
     let catalogue = Catalogue::parse("[[app]]\nid = \"web\"\n[[app]]\nid = \"db\"\n").unwrap();
     wire.queue.push_back((at, Input::Catalogue(CatalogueState::Read(catalogue))));
     wire.run();
 }
 
-fn deploy(wire: &mut Wire, app: &str) -> Result<view::DeployView, CommandError> {
+pub(super) fn deploy(wire: &mut Wire, app: &str) -> Result<view::DeployView, CommandError> {
     let peer = crate::identity::did(&wire.nodes[1].peer_id());
     let order = Admin::Deploy {
         peer,
@@ -33,7 +33,7 @@ fn deploy(wire: &mut Wire, app: &str) -> Result<view::DeployView, CommandError> 
     })
 }
 
-fn status(wire: &mut Wire, at: usize, id: &str) -> view::DeployView {
+pub(super) fn status(wire: &mut Wire, at: usize, id: &str) -> view::DeployView {
     match wire.ask(at, Query::Deploys { id: Some(id.to_owned()) }) {
         Ok(Reply::Deploy(view)) => *view,
         other => panic!("{other:?}"),
@@ -41,23 +41,29 @@ fn status(wire: &mut Wire, at: usize, id: &str) -> view::DeployView {
 }
 
 /// Ends the install that was begun last.
-fn end(wire: &mut Wire, output: &str) {
+pub(super) fn end(wire: &mut Wire, output: &str) {
     let (at, key, _) = wire.installs.last().cloned().expect("an install was begun");
     wire.queue.push_back((at, Input::Installed { key, result: result(output) }));
     wire.run();
 }
 
-fn friends() -> Wire {
+pub(super) fn friends() -> Wire {
     let mut wire = Wire::new(2);
     wire.join(0, 1, TrustLevel::Trusted);
     allow(&mut wire, 1);
     wire
 }
 
+/// Two nodes meet, and come into step: before, a command waits.
+fn meet(wire: &mut Wire, a: usize, b: usize) {
+    wire.connect(a, b);
+    wire.pass(3_000);
+}
+
 #[test]
 fn a_deploy_is_taken_run_and_answered_and_its_outcome_is_a_document() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let asked = deploy(&mut wire, "web").unwrap();
     assert_eq!((asked.status, asked.deployed, wire.installs.len()), ("waiting", false, 1));
     assert_eq!(wire.installs[0].2, Deploy::new("web", "1", "").unwrap());
@@ -85,7 +91,7 @@ fn a_deploy_waits_for_its_peer_and_survives_a_restart_of_the_sender() {
     wire.pass(60_000);
     wire.restart(0);
     assert!(wire.installs.is_empty());
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     assert_eq!(wire.installs.len(), 1);
     end(&mut wire, "");
     assert_eq!(status(&mut wire, 0, &asked.id).status, "installed");
@@ -94,12 +100,12 @@ fn a_deploy_waits_for_its_peer_and_survives_a_restart_of_the_sender() {
 #[test]
 fn an_answer_that_was_lost_is_given_again_and_nothing_runs_again() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let asked = deploy(&mut wire, "web").unwrap();
     wire.cut(0, 1);
     end(&mut wire, "done");
     assert_eq!(status(&mut wire, 0, &asked.id).status, "taken");
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     assert_eq!(status(&mut wire, 0, &asked.id).status, "installed");
     // The same bytes once more, as a neighbour that replays them would send them.
     let command = wire.sent.iter().rfind(|(at, bytes)| *at == 0 && bytes[0] == 0x0b).unwrap().1.clone();
@@ -112,11 +118,11 @@ fn an_answer_that_was_lost_is_given_again_and_nothing_runs_again() {
 #[test]
 fn a_receiver_that_loses_power_while_it_runs_answers_unknown_at_both_ends() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let asked = deploy(&mut wire, "web").unwrap();
     wire.restart(1);
     allow(&mut wire, 1);
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     assert_eq!(status(&mut wire, 0, &asked.id).status, "unknown");
     assert_eq!(status(&mut wire, 1, &asked.id).status, "unknown");
     assert_eq!(wire.installs.len(), 1, "never a second run");
@@ -125,7 +131,7 @@ fn a_receiver_that_loses_power_while_it_runs_answers_unknown_at_both_ends() {
 #[test]
 fn refusals_are_typed_counted_and_shown_at_both_ends() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let asked = deploy(&mut wire, "sh").unwrap();
     for at in [0, 1] {
         let view = status(&mut wire, at, &asked.id);
@@ -142,7 +148,7 @@ fn refusals_are_typed_counted_and_shown_at_both_ends() {
 #[test]
 fn only_trusted_peers_ask_and_are_asked() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let sender = crate::identity::did(&wire.nodes[0].peer_id());
     wire.ask(1, Admin::Trust { peer: sender.clone(), level: TrustLevel::Observer }).unwrap();
     let asked = deploy(&mut wire, "web").unwrap();
@@ -167,13 +173,13 @@ fn a_command_in_the_wrong_hands_is_not_run() {
     }
     allow(&mut wire, 1);
     allow(&mut wire, 2);
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     deploy(&mut wire, "web").unwrap();
     assert_eq!(wire.installs.len(), 1);
     let command = wire.sent.iter().rfind(|(at, bytes)| *at == 0 && bytes[0] == 0x0b).unwrap().1.clone();
     // The receiver hands it on, and the sender's own link brings it to the third.
     for from in [1, 0] {
-        wire.connect(from, 2);
+        meet(&mut wire, from, 2);
         let link = wire.nodes[2].unicast.links_to(&wire.nodes[from].peer_id())[0];
         wire.queue.push_back((2, Input::Received { link, bytes: command.clone() }));
         wire.run();
@@ -194,7 +200,7 @@ fn an_answer_of_a_peer_that_was_not_asked_counts_for_nothing() {
     let mut wire = Wire::new(3);
     wire.join(0, 1, TrustLevel::Trusted);
     wire.join(0, 2, TrustLevel::Trusted);
-    wire.connect(0, 2);
+    meet(&mut wire, 0, 2);
     let asked = deploy(&mut wire, "web").unwrap();
     let id: CommandId = asked.id.parse().unwrap();
     let bytes = crate::commands::CommandAnswer { id, outcome: Some(Outcome::Unknown) }.encode(10);
@@ -212,7 +218,7 @@ fn a_deploy_expires_at_both_ends() {
     let asked = deploy(&mut wire, "web").unwrap();
     wire.pass(DAY_MS + 120_000);
     assert_eq!(status(&mut wire, 0, &asked.id).status, "expired");
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     assert!(wire.installs.is_empty());
     // A receiver whose sender's clock is slow judges by its own.
     let receiver = crate::identity::did(&wire.nodes[1].peer_id());
@@ -247,17 +253,18 @@ fn a_call_runs_once_as_well() {
     let web = Deploy::new("web", "1", "").unwrap();
     let now = wire.now();
     wire.nodes[1].core.clock.set_now(now);
-    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id), Taking::Begin);
-    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id), Taking::Running);
+    let wall = wire.nodes[1].core.reference();
+    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id, wall), Taking::Begin);
+    assert_eq!(wire.nodes[1].desk().commands.install_requested(sender, &web, id, wall), Taking::Running);
     wire.queue.push_back((1, Input::Timeout));
     wire.run();
     assert_eq!(wire.installs.len(), 1);
     let ended = wire.nodes[1].desk().commands.installed(wire.installs[0].1, result("done"));
     assert_eq!(ended, Some(Outcome::Ended(result("done"))));
-    let again = wire.nodes[1].desk().commands.install_requested(sender, &web, id);
+    let again = wire.nodes[1].desk().commands.install_requested(sender, &web, id, wall);
     assert_eq!(again, Taking::Over(Outcome::Ended(result("done"))));
     let stranger = PeerId([77; 32]);
-    let refused = wire.nodes[1].desk().commands.install_requested(stranger, &web, id);
+    let refused = wire.nodes[1].desk().commands.install_requested(stranger, &web, id, wall);
     assert_eq!(refused, Taking::Over(Outcome::Refused(crate::commands::CommandRefusal::NotTrusted)));
 }
 
@@ -265,7 +272,7 @@ fn a_call_runs_once_as_well() {
 #[test]
 fn a_peer_that_asks_all_the_time_does_not_decide_how_often_the_outcomes_are_signed() {
     let mut wire = friends();
-    wire.connect(0, 1);
+    meet(&mut wire, 0, 1);
     let document = wire.nodes[1].core.own_document(DocumentName::DEPLOYS);
     let layer = wire.nodes[1].core.own_layer(&document);
     let sequence = |wire: &Wire| wire.nodes[1].replica.layer(&layer).map(|layer| layer.head().sequence.get());

@@ -19,6 +19,7 @@ mod alarms;
 mod calls;
 mod deploy;
 mod deploy_calls;
+mod deploy_restored;
 mod ending;
 mod meeting;
 mod restore;

@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
 use crate::limits::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, OWN_STATE_WAIT, RECLAIM_WAIT};
-use crate::store::{ORIGIN_RECORD, StoreOrigin, StoreWrite};
+use crate::store::StoreOrigin;
 use crate::sync::frontier::{NamedBuckets, State};
 use crate::sync::message::Message;
 
@@ -26,14 +26,14 @@ fn friends(count: usize) -> Wire {
 
 impl Wire {
     /// A copy of a node's disk, in a store of its own.
-    fn backup(&self, at: usize) -> Store {
+    pub(super) fn backup(&self, at: usize) -> Store {
         let copy = Store::in_memory().unwrap();
         self.nodes[at].core.gate.store().copy_into(&copy).unwrap();
         copy
     }
 
     /// The machine comes back with what a backup holds.
-    fn restore(&mut self, at: usize, backup: &Store) {
+    pub(super) fn restore(&mut self, at: usize, backup: &Store) {
         let copy = Store::in_memory().unwrap();
         backup.copy_into(&copy).unwrap();
         self.restart(at);
@@ -295,8 +295,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
 /// An empty store for an identity that existed before.
 fn store_for_an_old_key() -> Store {
     let mut store = Store::in_memory().unwrap();
-    let origin = StoreOrigin::Unconfirmed.to_record();
-    store.commit(&[StoreWrite::PutMeta(ORIGIN_RECORD.into(), origin)]).unwrap();
+    store.commit(&StoreOrigin::Unconfirmed.marks()).unwrap();
     store
 }
 
