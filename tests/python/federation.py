@@ -13,6 +13,7 @@ from keys import blake3, derive
 from layers import BASE58, is_strict, verify
 
 LEVELS = ["untrusted", "observer", "trusted"]
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)\Z")
 REFUSALS = ("token", "expired", "signature", "busy", "full")
 Invite = namedtuple("Invite", "inviter onion token level expires_s addresses")
 
@@ -89,6 +90,9 @@ def read_code(text):
         code = json.loads(unpadded(base64.urlsafe_b64decode, body, 4))
         public = octets(bytes.fromhex(code["pubkey"]), 32)
         refuse_unless(did(public) == code["did"] and is_strict(public), "Identity")
+        refuse_unless(code.get("level") in (None, *LEVELS), "Level")
+        refuse_unless(code.get("expires") is None or TIME.match(code["expires"]), "Expires")
+        refuse_unless(all(":" in address for address in code.get("addrs", [])), "Address")
         return Invite(public, onion_key(code["onion"]), octets(bytes.fromhex(code["token"]), 16),
                       code.get("level"), code.get("expires"), code.get("addrs", [])[:8])
     refuse_unless(text.upper().startswith("FED1C:"), "Prefix")
@@ -162,7 +166,11 @@ def notice_of_text(text):
     return unpadded(base64.urlsafe_b64decode, text.split(":", 1)[1], 4)
 
 def unpadded(decode, text, unit):
-    return decode(text + "=" * (-len(text) % unit))
+    """Of base64url in units of 4 or base32 of 8 characters; bits that belong to no byte are zero."""
+    data = decode(text + "=" * (-len(text) % unit))
+    again = base64.urlsafe_b64encode(data) if unit == 4 else base64.b32encode(data)
+    refuse_unless(again.decode().rstrip("=") == text, "Padding")
+    return data
 
 def alarm_id(kind, node, episode, app):
     """src/watches/FORMAT.md"""

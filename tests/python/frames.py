@@ -297,8 +297,9 @@ def kiss_frames(data):
     """The frames of command 0, without broken ones and what has no end."""
     whole = [part for part in data.split(b"\xc0")[1:-1] if part[:1] and part[0] & 15 == 0]
     plain = [part[1:].replace(b"\xdb\xdc", b"").replace(b"\xdb\xdd", b"") for part in whole]
-    return [part[1:].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
-            for part, rest in zip(whole, plain) if b"\xdb" not in rest]
+    frames = [part[1:].replace(b"\xdb\xdc", b"\xc0").replace(b"\xdb\xdd", b"\xdb")
+              for part, rest in zip(whole, plain) if b"\xdb" not in rest]
+    return [frame for frame in frames if len(frame) <= 2000]
 
 def read_ax25(data):
     """The information field of a UI frame to TOMBOL, repeaters passed over."""

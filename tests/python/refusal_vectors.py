@@ -107,6 +107,7 @@ RULES = {
     "snapshot": lambda c: cbor.decode(given(c)),
     "map": map_content,
     "may see": may_see,
+    "audience": lambda c: federation.read_audience(given(c)),
     "message": lambda c: envelope.decode_message(given(c)),
     "map delta over a link": map_delta_over_a_link,
     "whole envelope": whole,
@@ -136,10 +137,10 @@ RULES = {
     "pair tag": pair_tag,
     "channel of two": pair_channel,
     "join": join,
-    "fragment": lambda c: frames.fragment(c.b("hex")),
+    "fragment": lambda c: frames.fragment(given(c)),
     "long message": lambda c: frames.message_of(c.b("fragments")),
     "NACK": lambda c: frames.nack(c.b("hex"), [c["count"]]),
-    "KISS": lambda c: refuse_unless(frames.kiss_frames(c.b("hex")), "nothing valid"),
+    "KISS": lambda c: refuse_unless(frames.kiss_frames(given(c)), "nothing valid"),
     "AX.25": lambda c: frames.read_ax25(c.b("hex")),
 }
 

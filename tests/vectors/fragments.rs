@@ -32,6 +32,11 @@ fn fragments() -> Vec<Json> {
         long("R2", "a fragment was changed: its print differs", &[sent(0), changed(1), sent(2)]),
         long(
             "R2",
+            "a low bit of the kind is set",
+            &[sent(0).replacen("bc8002009001", "bc8002009101", 1), sent(1), sent(2)],
+        ),
+        long(
+            "R2",
             "a kind below 5",
             &[sent(0).replacen("bc8002009001", "bc8002004001", 1), sent(1), sent(2)],
         ),
@@ -43,6 +48,7 @@ fn fragments() -> Vec<Json> {
             "parity in place of the one behind it",
             &[sent(0), sent(1), sent(3).replacen("bc800203", "bc800204", 1)],
         ),
+        nack("the highest bit of an entry is set", "aabc808005"),
         nack("a block that the message does not have", "aabc804105"),
         nack("a fragment that the block does not have", "aabc804008"),
         nack("more fragments than the block has", "aabc800004"),

@@ -125,8 +125,30 @@ fn delta_of(bytes: usize, why: &str) -> Json {
     by_runs("E47", "map delta over a link", why, runs)
 }
 
+/// An audience of so many members, which all have one hash.
+fn members(count: usize, why: &str) -> Json {
+    let member = to_cbor(&list([Value::Bytes(vec![7; 16]), Value::from(1_u64)]));
+    let salt = [&hexed("6473616c7450")[..], &[6; 16]].concat();
+    let head = [&hexed("a2")[..], &salt].concat();
+    let name = [hexed("676d656d62657273"), cbor_head(4, count)].concat();
+    by_runs("E28", "audience", why, vec![(head, 1), (name, 1), (member, count)])
+}
+
+/// A frame of so many bytes between two `c0`.
+fn kiss_of(bytes: usize, why: &str) -> Json {
+    by_runs("R15", "KISS", why, vec![(hexed("c000"), 1), (vec![0x95], bytes), (hexed("c0"), 1)])
+}
+
+/// A payload of so many bytes, the first of three fragments.
+fn fragment_of(bytes: usize, why: &str) -> Json {
+    by_runs("R1", "fragment", why, vec![(hexed("bc800200"), 1), (vec![0x90], bytes - 4)])
+}
+
 pub(super) fn accepted() -> Vec<Json> {
     vec![
+        members(1_000, "1,000 members"),
+        kiss_of(2_000, "2,000 bytes"),
+        fragment_of(254, "a payload of 254 bytes"),
         snapshot_of(262_144, "a text of 262,144 bytes with its head"),
         nested("E6", "snapshot", "64 arrays in each other", &[], 64),
         deep_snapshot(),
@@ -152,6 +174,9 @@ pub(super) fn accepted() -> Vec<Json> {
 
 pub(super) fn refused() -> Vec<Json> {
     vec![
+        members(1_001, "1,001 members"),
+        kiss_of(2_001, "2,001 bytes"),
+        fragment_of(256, "a payload of 256 bytes"),
         snapshot_of(262_145, "a text of 262,145 bytes with its head"),
         nested("E6", "snapshot", "65 arrays in each other", &[], 65),
         entry_of(65_537, "an entry of 65,537 bytes"),

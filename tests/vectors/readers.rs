@@ -6,7 +6,7 @@ use super::limits::expand;
 use super::rules::{TIME_MS, audience_key, fixed, identity, unhex};
 use super::{hex, owner};
 use data_encoding::HEXLOWER;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 use tombolo::commands::{CommandParties, RevocationNotice, SignedCommand};
 use tombolo::envelope::{Base, Carried, decode_air, decode_changes, decode_compact, decode_whole};
 use tombolo::federation::invite::token_hash;
@@ -110,8 +110,16 @@ fn hash_is_right(case: &Json) -> bool {
     }
 }
 
+/// `hex`, or what stands in its place.
+fn given(case: &Json) -> Vec<u8> {
+    match case.get("hex") {
+        Some(hex) => unhex(hex),
+        None => expand(case),
+    }
+}
+
 fn radio_is_right(case: &Json) -> bool {
-    let bytes = || unhex(&case["hex"]);
+    let bytes = || given(case);
     match case["what"].as_str().unwrap() {
         "alias and hint" => {
             let key = AudienceKey { epoch: case["epoch"].as_u64().unwrap() as u32, key: fixed(&case["key"]) };
@@ -171,7 +179,7 @@ fn radio_is_right(case: &Json) -> bool {
             let heard = frames.map(|frame| responder.receive(&unhex(frame)));
             heard.collect::<Vec<_>>().iter().any(|event| matches!(event, Ok(HandshakeEvent::Request(_))))
         }
-        "fragment" => assembled(&[case["hex"].clone()]).is_some(),
+        "fragment" => assembled(&[json!(hex(bytes()))]).is_some(),
         "long message" => assembled(case["fragments"].as_array().unwrap()) == Some(true),
         "NACK" => {
             let mut sender = super::links::sender_of_the_vector();
@@ -196,10 +204,7 @@ fn assembled(fragments: &[Json]) -> Option<bool> {
 
 /// Whether the reader of a case refuses it.
 pub(super) fn is_refused(case: &Json) -> bool {
-    let bytes = || match case.get("hex") {
-        Some(hex) => unhex(hex),
-        None => expand(case),
-    };
+    let bytes = || given(case);
     let value = || from_cbor(&bytes(), &Limits::default()).unwrap();
     let peer = |name: &str| PeerId(fixed(&case[name]));
     let is_right = match case["what"].as_str().unwrap() {
@@ -208,6 +213,7 @@ pub(super) fn is_refused(case: &Json) -> bool {
         "map delta" => decode_changes(&bytes(), Wall::from_ms(TIME_MS)).is_ok(),
         "map delta over a link" => bytes().changes(Wall::from_ms(TIME_MS)).is_ok(),
         "may see" => super::rights::may_see(case),
+        "audience" => Audience::from_value(&value()).is_ok(),
         "snapshot" => Content::from_cbor(Kind::Snapshot, &bytes()).is_ok(),
         "map" => Content::from_cbor(Kind::Map, &bytes()).is_ok(),
         "message" => Message::decode(&bytes()).is_ok(),

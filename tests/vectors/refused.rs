@@ -127,6 +127,13 @@ fn codes() -> Vec<Case> {
         let json = json!({ "did": did, "onion": onion, "pubkey": hex(inviter.peer_id().0), "token": token });
         format!("fed1:{}", BASE64URL_NOPAD.encode(json.to_string().as_bytes())).into_bytes()
     };
+    let optional = |name: &str, item: Json| {
+        let (did, key) = (did(&inviter.peer_id()), hex(inviter.peer_id().0));
+        let mut json =
+            json!({ "did": did, "onion": inviter.onion(), "pubkey": key, "token": "05".repeat(16) });
+        json[name] = item;
+        format!("fed1:{}", BASE64URL_NOPAD.encode(json.to_string().as_bytes())).into_bytes()
+    };
     let (own, onion, token) = (did(&inviter.peer_id()), inviter.onion(), "05".repeat(16));
     let compact = |version: u8, behind: &[u8]| {
         let body =
@@ -141,6 +148,10 @@ fn codes() -> Vec<Case> {
     let of_overlong = format!("fed1:{}", BASE64URL_NOPAD.encode(of_overlong.to_string().as_bytes()));
     vec![
         ("invite code", "a key that is not in its canonical form", of_overlong.into_bytes()),
+        ("invite code", "a level of another name", optional("level", json!("x"))),
+        ("invite code", "an end that is no time", optional("expires", json!("soon"))),
+        ("invite code", "an address that is none", optional("addrs", json!(["hut"]))),
+        ("invite code", "a bit left over that is not zero", odd_code(&compact(1, &[]))),
         ("invite code", "no prefix", b"FED2:AAAA".to_vec()),
         ("invite code", "a key and a DID that differ", long(did(&other), &onion, &token)),
         (
@@ -153,6 +164,14 @@ fn codes() -> Vec<Case> {
         ("invite code", "an address of another kind", compact(1, &[5, 1, 2, 3, 4, 0, 80])),
         ("invite code", "an address that is cut short", compact(1, &[4, 1, 2, 3])),
     ]
+}
+
+/// A compact code whose last letter has a bit set that belongs to no byte.
+fn odd_code(code: &[u8]) -> Vec<u8> {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+    let (last, rest) = code.split_last().unwrap();
+    let at = LETTERS.iter().position(|letter| letter == last).unwrap();
+    [rest, &[LETTERS[at | 1]]].concat()
 }
 
 fn commands() -> Vec<Case> {

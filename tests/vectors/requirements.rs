@@ -44,7 +44,7 @@ const ACCEPTED: &[(&str, &str, &[&str])] = &[
     ("D9", "deltas", &["/deltas/0"]),
     ("D10", "deltas", &["/deltas/7"]),
     ("D11", "deltas", &["/deltas/24"]),
-    ("D12", "deltas", &["/deltas/11", "/deltas/12"]),
+    ("D12", "deltas", &["/deltas/11", "/deltas/12", "/deltas/50"]),
     ("D13", "deltas", &["/deltas/23"]),
     ("E1", "envelope", &["/snapshot", "/snapshot_next", "/map"]),
     ("E2", "envelope", &["/snapshot"]),

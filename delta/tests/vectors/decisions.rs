@@ -1,6 +1,6 @@
 //! Pairs that take the decisions which the others leave out, and those on which two readings of the page would part.
 
-use super::{Case, context_of, distinct};
+use super::{Case, context_of};
 use tombolo_delta::{Context, Key, Value, diff};
 
 fn text(text: &str) -> Value {
@@ -13,6 +13,12 @@ fn texts(list: &[&str]) -> Value {
 
 fn record(id: &str, size: u64, note: &str) -> Value {
     Value::map([("id", text(id)), ("size", Value::from(size)), ("note", text(note))])
+}
+
+/// Records whose one field under a key has these texts.
+fn states(key: &str, list: &[&str]) -> Value {
+    let record = |(at, item): (usize, &&str)| Value::map([("id", text(&at.to_string())), (key, text(item))]);
+    Value::array(list.iter().enumerate().map(record))
 }
 
 /// One pair a decision, the context a minute.
@@ -29,6 +35,8 @@ fn in_texts() -> Vec<Case> {
     let commas: String = (0..60).map(|at| format!("n{},", at * 7919 % 1009)).collect();
     let few = commas.split_at(100).0;
     let clock = "2026-01-01T00:01:00Z";
+    let lines = "one day\ntwo nights\nthree years\n";
+    let long_key = "a long key ".repeat(9);
     let far = Context { base_sequence: 41, sequence: 42, base_time_ms: LAST_MS, time_ms: LAST_MS + 60_000 };
     vec![
         case("the middle of a text changes", text(sailing), text(&sailing.replace("noon", "three"))),
@@ -71,14 +79,58 @@ fn in_texts() -> Vec<Case> {
             )
         },
         case(
-            "few words are left beside the old one",
+            "few words are left beside the old one, and a word that is counted again passes others",
             Value::map([
-                ("s", texts(&["alpha", "beta", "gamma"])),
-                ("t", texts(&["one", "two", "three", "four"])),
+                ("s", states("w", &["alpha", "beta", "gamma"])),
+                ("t", states("v", &["one", "two", "three", "four"])),
             ]),
             Value::map([
-                ("s", texts(&["beta", "gamma", "alpha"])),
-                ("t", texts(&["two", "two", "three", "one"])),
+                ("s", states("w", &["gamma", "gamma", "alpha"])),
+                ("t", states("v", &["four", "four", "one", "two"])),
+            ]),
+        ),
+        case(
+            "a text of lines is a word of its key, a long text of the base too",
+            Value::map([("t", states("v", &[lines, "x"])), ("u", states("w", &[&"z".repeat(4_200), "y"]))]),
+            Value::map([
+                ("t", states("v", &[&lines.replace("two", "2"), &lines.replace("two", "2")])),
+                ("u", states("w", &[&"z".repeat(4_200), &"z".repeat(4_200)])),
+            ]),
+        ),
+        case(
+            "clocks run up to 90 s from the signed time, lines never",
+            Value::map([
+                ("a", text("2026-01-01T00:02:30Z")),
+                ("b", text("2026-01-01T00:02:30.001Z")),
+                ("c", text("2020-01-01T00:00:00Z")),
+                ("d", text("2026-01-01T00:01:00Z\nup since\n2026-01-01T00:00:30Z\n")),
+            ]),
+            Value::map([
+                ("a", text("2026-01-01T00:03:30Z")),
+                ("b", text("2026-01-01T00:02:30.001Z")),
+                ("c", text("2020-01-01T00:00:00Z")),
+                ("d", text("2026-01-01T00:02:00Z\nup since\n2026-01-01T00:00:30Z\n")),
+            ]),
+        ),
+        case(
+            "a new moment is a word from then on",
+            Value::map([("at", Value::array([Value::Null])), ("b", Value::from(1))]),
+            Value::map([
+                ("at", texts(&["2026-01-01T08:00:00Z", "2026-01-01T08:00:00Z"])),
+                ("b", Value::from(1)),
+            ]),
+        ),
+        case(
+            "a key of more than 64 bytes, and empty ones that leave nothing behind",
+            Value::map([
+                (long_key.as_str(), text("tide")),
+                ("empty one", Value::array([0; 0])),
+                ("f", text("")),
+            ]),
+            Value::map([
+                (long_key.as_str(), text("the empty one of the long keys")),
+                ("empty one", Value::array([0; 0])),
+                ("f", text("long keys, one empty")),
             ]),
         ),
     ]
@@ -98,6 +150,14 @@ fn in_numbers() -> Vec<Case> {
             map([1_200, 1_000_001, 70_000, 40_000, 512 * 401, 512 * 399, 65_536, 40_000]),
             map([1_260, 1_000_777, 70_100, 41_000, 512 * 403, 512 * 399 + 100, 65_600, 41_000]),
         ),
+        Case {
+            context: Context { base_sequence: 0, sequence: 1, ..context_of(60) },
+            ..case(
+                "no counter is the sequence 0, a decimal is cut towards zero",
+                Value::map([("seq", Value::from(0)), ("x", Value::array([-1.25, 2.75].map(Value::from)))]),
+                Value::map([("seq", Value::from(0)), ("x", Value::array([-1.2, 2.8].map(Value::from)))]),
+            )
+        },
         case(
             "an uptime that is the sequence as well, and a version that is a name as well",
             Value::map([("rev_uptime", Value::from(41)), ("tag_name", text("seven")), ("b", text("eight"))]),
@@ -107,7 +167,8 @@ fn in_numbers() -> Vec<Case> {
 }
 
 fn in_lists() -> Vec<Case> {
-    let other = Value::map([("id", text("n")), ("note", text("a new one, by the river"))]);
+    let other = Value::map([("id", text("n")), ("note", text("a new one, by the river side"))]);
+    let river = Value::map([("id", text("z")), ("note", text("by the river side"))]);
     let long = |word: &str| (0..60).map(|at| format!("{word}{} ", at * at % 97)).collect::<String>();
     vec![
         case(
@@ -117,30 +178,41 @@ fn in_lists() -> Vec<Case> {
         ),
         case(
             "a new record with other keys than the one before, and a new list within a list",
+            Value::map([
+                ("a", Value::array([record("a", 10, "by the sea"), river.clone()])),
+                ("b", Value::array([texts(&["east", "west"]), texts(&["up the hill", "and down"])])),
+            ]),
+            Value::map([
+                ("a", Value::array([record("a", 10, "by the sea"), other, river])),
+                (
+                    "b",
+                    Value::array([
+                        texts(&["east", "west"]),
+                        texts(&["up the hills", "and on"]),
+                        texts(&["up the hill", "and down"]),
+                    ]),
+                ),
+            ]),
+        ),
+        case(
+            "beside a new record stand others as the base has them",
             Value::array([
-                Value::array([
-                    record("a", 10, "by the sea"),
-                    Value::map([("id", text("z")), ("note", text("by the river"))]),
-                ]),
-                Value::array([texts(&["east", "west"]), texts(&["up the hill"])]),
+                record("a", 10, "a red boat"),
+                record("b", 20, "a sea"),
+                record("c", 30, "some green hut"),
             ]),
             Value::array([
-                Value::array([
-                    record("a", 10, "by the sea"),
-                    other,
-                    Value::map([("id", text("z")), ("note", text("by the river"))]),
-                ]),
-                Value::array([
-                    texts(&["east", "west"]),
-                    texts(&["down the hill", "up"]),
-                    texts(&["up the hill"]),
-                ]),
+                record("c", 30, "some blue house"),
+                record("n", 31, "some blue houses"),
+                record("a", 10, "a grey ship"),
+                record("m", 11, "a grey ship, too"),
+                record("b", 20, "a sea"),
             ]),
         ),
         case(
             "a new text between two others",
             texts(&[&long("a"), &long("b")]),
-            texts(&[&long("a"), &(long("c") + &long("a") + &distinct(40)), &long("b")]),
+            texts(&[&long("a"), &(long("c") + &story(250)), &long("b")]),
         ),
     ]
 }
@@ -174,8 +246,8 @@ fn in_maps() -> Vec<Case> {
         case("a record of nine entries loses one", nine(9, 1), nine(0, 2)),
         case(
             "a new key beside the removed one of its rank, though that was renamed",
-            Value::map([("a", Value::from(1000)), ("b", text("tide"))]),
-            Value::map([("c", text("tide")), ("d", Value::from(1010))]),
+            Value::map([("a", Value::from(1000)), ("b", text("tide")), ("c", Value::from(5))]),
+            Value::map([("d", text("tide")), ("e", Value::from(1010))]),
         ),
         by_hand(
             "a value runs as what stands under its new key",
@@ -186,6 +258,11 @@ fn in_maps() -> Vec<Case> {
     ]
 }
 
+/// A text that repeats itself little.
+fn story(count: usize) -> String {
+    (0..count).map(|at| format!("{} boats, {}; ", at * at * 31 % 509, at * at % 7)).collect()
+}
+
 /// What the search may cost goes by the new content before, so that what counts shows in a long literal.
 fn what_counts() -> Vec<Case> {
     let river: String = (0..100).map(|at| char::from(b'a' + (at * at % 26) as u8)).collect();
@@ -194,20 +271,19 @@ fn what_counts() -> Vec<Case> {
     let zeros: Vec<u8> =
         (0..300_usize).map(|at| if at % 3 == 0 { (at * at % 251) as u8 } else { 0 }).collect();
     let last = |text: String| [(Key::from("z"), Value::from(text))];
-    let story =
-        || (0..220).map(|at| format!("{} boats, {}; ", at * at * 31 % 509, at % 7)).collect::<String>();
-    let bumps =
-        |minor: u64| Value::array((0..30_u64).map(|at| text(&format!("{at}.{minor}.1234567890.1234567890"))));
+    let bumps = |minor: u64| {
+        Value::array((0..4_u64).map(|at| text(&format!("{at}.{minor}.123456.123456.abcdefghijklmnopqrs"))))
+    };
     vec![
         case(
             "many new keys, then a long text",
             Value::map(many(1)),
-            Value::map(many(60).chain(last(story()))),
+            Value::map(many(60).chain(last(story(320)))),
         ),
         case(
             "escaped bytes, then streamed ones",
             Value::from(vec![7_u8]),
-            Value::from([zeros.clone(), story().into_bytes()].concat()),
+            Value::from([zeros.clone(), story(320).into_bytes()].concat()),
         ),
         case(
             "texts with a number that changes and one whose middle does, then a long text",
@@ -215,13 +291,13 @@ fn what_counts() -> Vec<Case> {
             Value::map([
                 ("a", bumps(2)),
                 ("b", text(&(river.clone() + "!" + &river))),
-                ("z", Value::from(story())),
+                ("z", Value::from(story(320))),
             ]),
         ),
         case(
-            "two texts, the first of them streamed",
-            Value::map([("a", ""), ("b", "")]),
-            Value::map([("a", distinct(420)), ("b", "item 4, after the stream".to_owned())]),
+            "bytes and a text, the first of them streamed",
+            Value::map([("a", Value::from(vec![7_u8])), ("b", text(""))]),
+            Value::map([("a", Value::from(vec![0_u8; 900])), ("b", Value::from(story(60)))]),
         ),
     ]
 }
