@@ -158,7 +158,7 @@ fn envelopes_and_what_they_sign() {
     let entry = |(key, stamp, value, saw): &Written<'_>| {
         let entry = Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw };
         let key = KeyPath::parse(key).unwrap();
-        json!({ "key": key.segments(), "stamp": stamp.bits().to_string(), "cbor": hex(entry.to_cbor(&key)), "saw_hash": hex(entry.hash4(&key)) })
+        json!({ "key": key.segments().collect::<Vec<_>>(), "stamp": stamp.bits().to_string(), "cbor": hex(entry.to_cbor(&key)), "saw_hash": hex(entry.hash4(&key)) })
     };
     let changes: Vec<_> = entries
         .iter()

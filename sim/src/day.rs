@@ -337,7 +337,7 @@ pub(crate) fn own_key(writer: Seat, name: &str) -> KeyPath {
 
 /// A key of these segments.
 pub(crate) fn key_of<const N: usize>(segments: [String; N]) -> KeyPath {
-    KeyPath::new(segments.to_vec()).expect("the keys of a run have few and short segments")
+    KeyPath::new(segments).expect("the keys of a run have few and short segments")
 }
 
 /// A value of any kind; a map is spread over keys of its own.

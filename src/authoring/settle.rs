@@ -93,9 +93,8 @@ fn settled(
     let mut wanted = BTreeMap::new();
     if value.is_some() {
         let above = key.parents().filter(|above| stands_alone(document, above));
-        let below = document.winners_below(key).map(|(below, _)| below);
-        let below = below.filter(|below| *below != key && document.shown(below).is_some());
-        wanted.extend(above.chain(below.cloned()).map(|other| (other, None)));
+        let below = document.look_below(key).filter(|(below, at)| *below != key && at.shown().is_some());
+        wanted.extend(above.chain(below.map(|(below, _)| below.clone())).map(|other| (other, None)));
     }
     wanted.insert(key.clone(), value);
     wanted

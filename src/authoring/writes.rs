@@ -1,6 +1,6 @@
 //! Writes are checked against what is held and staged, or refused with the reason.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
 
@@ -15,7 +15,7 @@ use crate::io::{
 };
 use crate::layer::{Content, ContentError, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX, VERSION_CHARS_MIN};
-use crate::merge::{Document, Winner, flatten, leaf_count, version_of};
+use crate::merge::{Document, Sight, Winner, flatten, leaf_count, version_of};
 use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
@@ -280,9 +280,8 @@ impl Authoring {
             }
             Kind::Map => {
                 // What a concurrent write hides stands in `conflicts`: a deletion removes what its writer has seen.
-                let shows = |document: &Document| {
-                    document.winners_below(key).any(|(key, _)| document.shown(key).is_some())
-                };
+                let shows =
+                    |document: &Document| document.look_below(key).any(|(_, at)| at.shown().is_some());
                 if !held.is_some_and(shows) {
                     return Err(unknown());
                 }
@@ -302,47 +301,28 @@ impl Authoring {
     ) -> Result<(), CommandError> {
         let LeafWrite { request, id, leaves, covers } = write;
         let document = replica.document(id).expect("a writable document is held");
-        let is_gone =
-            |(key, _): &(&KeyPath, &Winner)| !leaves.contains_key(key) && document.shown(key).is_some();
-        let gone: Vec<KeyPath> = match covers {
-            Covered::Below(prefix) => {
-                document.winners_below(prefix).filter(is_gone).map(|(key, _)| key.clone()).collect()
-            }
-            Covered::All => document.winners().filter(is_gone).map(|(key, _)| key.clone()).collect(),
-            Covered::Except(kept) => {
-                let mut kept = kept.iter().peekable();
-                let mut is_kept = |key: &KeyPath| {
-                    while kept.next_if(|next| *next < key).is_some() {}
-                    kept.peek().is_some_and(|next| *next == key)
-                };
-                let others = document.winners().map(|(key, _)| key).filter(|key| !is_kept(key));
-                others.filter(|key| document.shown(key).is_some()).cloned().collect()
-            }
-            Covered::Nothing => Vec::new(),
-        };
-        let is_new = |(key, value): &(KeyPath, Value)| document.shown(key).is_none_or(|shown| shown != value);
-        let new: Vec<(KeyPath, Value)> = leaves.into_iter().filter(is_new).collect();
+        let mut gone = uncovered(document, &leaves, &covers);
+        let leaves = leaves.into_iter().map(|(key, value)| (document.look(&key), key, value));
+        let new: Vec<_> = leaves.filter(|(at, _, value)| at.shown().is_none_or(|s| s != value)).collect();
         // A value above a new one makes way, as one that was seen.
-        let above: BTreeSet<KeyPath> =
-            new.iter().flat_map(|(key, _)| key.parents()).filter(|key| stands_alone(document, key)).collect();
-        let gone: BTreeSet<KeyPath> = gone.into_iter().chain(above).collect();
+        let above = new.iter().flat_map(|(_, key, _)| key.parents());
+        gone.extend(above.filter(|key| stands_alone(document, key)).map(|key| {
+            let winner = document.winner(&key);
+            (key, winner)
+        }));
         let (set, deleted) = (new.len(), gone.len());
-        let wanted: Vec<(KeyPath, Option<Value>)> = gone
-            .into_iter()
-            .map(|key| (key, None))
-            .chain(new.into_iter().map(|(key, value)| (key, Some(value))))
-            .collect();
+        let gone = gone.into_iter().map(|(key, winner)| (key, winner, None));
+        let new = new.into_iter().map(|(at, key, value)| (key, at.winner, Some(value)));
+        let wanted: Vec<_> = gone.chain(new).collect();
         // This write goes above what it replaces, hides or uncovers, as far as that may count at all.
-        let touched = wanted.iter().flat_map(|(key, _)| key.parents().chain([key.clone()]));
-        for winner in touched.filter_map(|key| document.winner(&key)) {
-            core.clock.observe(winner.entry.stamp);
+        for (key, winner, _) in &wanted {
+            let above = key.parents().filter_map(|above| document.winner(&above));
+            above.chain(*winner).for_each(|winner| core.clock.observe(winner.entry.stamp));
         }
-        let mut changes = Vec::new();
-        for (key, value) in wanted {
-            let saw = document
-                .winner(&key)
-                .filter(|winner| winner.author != core.me)
-                .map(|winner| winner.entry.hash4(&key));
+        let mut changes = Vec::with_capacity(wanted.len());
+        for (key, winner, value) in wanted {
+            let seen = winner.filter(|winner| winner.author != core.me);
+            let saw = seen.map(|winner| winner.entry.hash4(&key));
             let entry = Entry { stamp: core.clock.tick(), value: value.map(Into::into), saw };
             entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
             changes.push((key, Some(entry)));
@@ -398,6 +378,33 @@ impl Authoring {
         self.staged.put_snapshot(&document, value);
         self.staged.reply(request, &document, WriteKind::Published);
         Ok(())
+    }
+}
+
+/// The keys that a write deletes, since it covers them and does not name them, with what wins there.
+fn uncovered<'a>(
+    document: &'a Document,
+    leaves: &BTreeMap<KeyPath, Value>,
+    covers: &Covered<'_>,
+) -> BTreeMap<KeyPath, Option<&'a Winner>> {
+    let is_shown = |(_, at): &(&KeyPath, Sight<'_>)| at.shown().is_some();
+    let is_gone = |at: &(&KeyPath, Sight<'_>)| is_shown(at) && !leaves.contains_key(at.0);
+    fn with_winner<'a>((key, at): (&KeyPath, Sight<'a>)) -> (KeyPath, Option<&'a Winner>) {
+        (key.clone(), at.winner)
+    }
+    match covers {
+        Covered::Below(prefix) => document.look_below(prefix).filter(is_gone).map(with_winner).collect(),
+        Covered::All => document.look_at_all().filter(is_gone).map(with_winner).collect(),
+        Covered::Except(kept) => {
+            let mut kept = kept.iter().peekable();
+            let mut is_kept = |key: &KeyPath| {
+                while kept.next_if(|next| *next < key).is_some() {}
+                kept.peek().is_some_and(|next| *next == key)
+            };
+            let others = document.look_at_all().filter(|(key, _)| !is_kept(key));
+            others.filter(is_shown).map(with_winner).collect()
+        }
+        Covered::Nothing => BTreeMap::new(),
     }
 }
 

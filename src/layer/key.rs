@@ -1,9 +1,10 @@
 //! The key of a map entry: an array of text segments, written `a/b/c`.
 
 use std::cmp::Ordering;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicU16, Ordering as Memory};
 
 use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len};
+use triomphe::ThinArc;
 
 use crate::layer::compact::allocated;
 use crate::layer::{BucketIndex, ContentError, EntryError};
@@ -12,25 +13,70 @@ use crate::limits::{DEPTH_MAX, SEGMENT_BYTES_MAX};
 /// A key: 1 to 64 segments of at most 1,024 bytes each. A JSON object is spread over keys, one segment
 /// per member name, so that two people who edit different members both win.
 ///
-/// A key stands in several indexes at once (entries, merged view, history), so its copies share the segments, and its bucket once
-/// that was asked for.
+/// A key stands in several indexes at once (entries, merged view, history), and lookups compare it many times. So its copies share one
+/// allocation, which has the segments one behind the other, as they stand in the canonical CBOR: each text with its head.
 #[derive(Clone)]
-pub struct KeyPath(Arc<KeyParts>);
+pub struct KeyPath(ThinArc<KeyHeader, u8>);
 
-struct KeyParts {
-    segments: Box<[String]>,
-    bucket: OnceLock<BucketIndex>,
+struct KeyHeader {
+    segments: u8,
+    /// The bucket of the key, once it was asked for; before, [`BUCKET_UNKNOWN`].
+    bucket: AtomicU16,
 }
+
+/// No bucket has this number: there are 4,096.
+const BUCKET_UNKNOWN: u16 = u16::MAX;
+
+/// Bytes of a key's allocation in front of its texts: references, header, length.
+const KEY_OVERHEAD_BYTES: usize = 3 * size_of::<usize>();
+
+/// The segments of a key, from the top down.
+#[derive(Clone, Debug)]
+pub struct Segments<'a> {
+    texts: &'a [u8],
+    left: usize,
+}
+
+impl<'a> Segments<'a> {
+    /// The bytes of the next segment. The head of a CBOR text of at most 1,024 bytes has one to three bytes.
+    fn next_bytes(&mut self) -> Option<&'a [u8]> {
+        let (head, rest) = self.texts.split_first()?;
+        let (length, rest) = match head & 0x1f {
+            24 => rest.split_first().map(|(length, rest)| (usize::from(*length), rest))?,
+            25 => {
+                rest.split_first_chunk().map(|(length, rest)| (u16::from_be_bytes(*length).into(), rest))?
+            }
+            length => (usize::from(length), rest),
+        };
+        let (text, rest) = rest.split_at_checked(length)?;
+        (self.texts, self.left) = (rest, self.left - 1);
+        Some(text)
+    }
+}
+
+impl<'a> Iterator for Segments<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.next_bytes().map(|text| std::str::from_utf8(text).expect("a key is made of texts"))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.left, Some(self.left))
+    }
+}
+
+impl ExactSizeIterator for Segments<'_> {}
 
 impl std::fmt::Debug for KeyPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("KeyPath").field(&self.segments()).finish()
+        f.debug_tuple("KeyPath").field(&self.segments().collect::<Vec<_>>()).finish()
     }
 }
 
 impl PartialEq for KeyPath {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.segments() == other.segments()
+        self.is_copy_of(other) || (self.depth() == other.depth() && self.texts() == other.texts())
     }
 }
 
@@ -38,16 +84,22 @@ impl Eq for KeyPath {}
 
 impl std::hash::Hash for KeyPath {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.segments().hash(state);
+        self.texts().hash(state);
     }
 }
 
 impl Ord for KeyPath {
     fn cmp(&self, other: &Self) -> Ordering {
         crate::steps::count();
-        match Arc::ptr_eq(&self.0, &other.0) {
-            true => Ordering::Equal,
-            false => self.segments().cmp(other.segments()),
+        if self.is_copy_of(other) {
+            return Ordering::Equal;
+        }
+        let (mut ours, mut others) = (self.segments(), other.segments());
+        loop {
+            match (ours.next_bytes(), others.next_bytes()) {
+                (Some(a), Some(b)) if a == b => {}
+                (a, b) => return a.cmp(&b),
+            }
         }
     }
 }
@@ -84,22 +136,22 @@ impl KeyPath {
     /// # Errors
     ///
     /// `Empty` for no segment, or the limit that is exceeded.
-    pub fn new(segments: Vec<String>) -> Result<Self, KeyError> {
-        Self::check(&segments)?;
-        Ok(Self::of(segments.into()))
-    }
-
-    /// Whether segments make a key.
-    ///
-    /// # Errors
-    ///
-    /// `Empty` for no segment, or the limit that is exceeded.
-    pub fn check(segments: &[String]) -> Result<(), KeyError> {
-        match segments.len() {
+    pub fn new<S: AsRef<str>>(segments: impl IntoIterator<Item = S>) -> Result<Self, KeyError> {
+        let (mut texts, mut depth) = (CborWriter::with_capacity(64), 0);
+        for segment in segments {
+            let segment = segment.as_ref();
+            depth += 1;
+            if depth > DEPTH_MAX {
+                return Err(KeyError::TooDeep);
+            }
+            if segment.len() > SEGMENT_BYTES_MAX {
+                return Err(KeyError::SegmentTooLong);
+            }
+            texts.text(segment);
+        }
+        match depth {
             0 => Err(KeyError::Empty),
-            n if n > DEPTH_MAX => Err(KeyError::TooDeep),
-            _ if segments.iter().any(|s| s.len() > SEGMENT_BYTES_MAX) => Err(KeyError::SegmentTooLong),
-            _ => Ok(()),
+            depth => Ok(Self::of(depth, &texts.finish())),
         }
     }
 
@@ -133,39 +185,64 @@ impl KeyPath {
 
     /// Sorts before every key, and is none: the lower end of a range.
     pub(crate) fn lowest() -> Self {
-        Self::of(Box::from([]))
+        Self::of(0, &[])
     }
 
-    fn of(segments: Box<[String]>) -> Self {
-        KeyPath(Arc::new(KeyParts { segments, bucket: OnceLock::new() }))
+    /// The key of so many texts, each with its head.
+    fn of(depth: usize, texts: &[u8]) -> Self {
+        let segments = u8::try_from(depth).expect("a key has at most 64 segments");
+        let header = KeyHeader { segments, bucket: AtomicU16::new(BUCKET_UNKNOWN) };
+        KeyPath(ThinArc::from_header_and_slice(header, texts))
+    }
+
+    fn texts(&self) -> &[u8] {
+        &self.0.slice
+    }
+
+    fn is_copy_of(&self, other: &Self) -> bool {
+        ThinArc::as_ptr(&self.0) == ThinArc::as_ptr(&other.0)
     }
 
     /// The bucket of a map layer that the key falls into: the first 12 bits of BLAKE3 of its canonical CBOR.
     pub(super) fn bucket(&self) -> BucketIndex {
-        *self.0.bucket.get_or_init(|| BucketIndex::of_key_cbor(&self.to_cbor()))
+        // Whoever computes it finds the same.
+        let bucket = &self.0.header.header.bucket;
+        BucketIndex::new(bucket.load(Memory::Relaxed).into()).unwrap_or_else(|| {
+            let found = BucketIndex::of_key_cbor(&self.to_cbor());
+            bucket.store(found.get(), Memory::Relaxed);
+            found
+        })
     }
 
     /// Bytes that the key takes in memory, about; its copies share them.
     pub fn memory_bytes(&self) -> usize {
-        let counters = 2 * size_of::<usize>();
-        let texts: usize = self.segments().iter().map(|segment| allocated(segment.len())).sum();
-        allocated(counters + size_of::<KeyParts>()) + allocated(size_of_val(self.segments())) + texts
+        allocated(KEY_OVERHEAD_BYTES + self.texts().len())
     }
 
     /// The segments, from the top down.
-    pub fn segments(&self) -> &[String] {
-        &self.0.segments
+    pub fn segments(&self) -> Segments<'_> {
+        Segments { texts: self.texts(), left: self.depth() }
+    }
+
+    /// How many segments there are.
+    pub fn depth(&self) -> usize {
+        usize::from(self.0.header.header.segments)
     }
 
     /// Whether `self` is `other` or stands above it.
     pub fn is_prefix_of(&self, other: &KeyPath) -> bool {
-        other.segments().starts_with(self.segments())
+        // Each text has its length in front, so equal bytes are equal segments.
+        self.depth() <= other.depth() && other.texts().starts_with(self.texts())
     }
 
     /// All keys that stand above this one.
     pub fn parents(&self) -> impl Iterator<Item = KeyPath> + '_ {
-        let segments = self.segments();
-        (1..segments.len()).filter_map(move |n| segments.get(..n)).map(|above| Self::of(above.into()))
+        let mut below = self.segments();
+        (1..self.depth()).filter_map(move |depth| {
+            below.next_bytes()?;
+            let end = self.texts().len() - below.texts.len();
+            self.texts().get(..end).map(|above| Self::of(depth, above))
+        })
     }
 
     /// The key one segment further down.
@@ -174,22 +251,17 @@ impl KeyPath {
     ///
     /// The limit that the longer key exceeds.
     pub fn child(&self, segment: &str) -> Result<KeyPath, KeyError> {
-        let mut segments = self.segments().to_vec();
-        segments.push(segment.to_owned());
-        KeyPath::new(segments)
+        KeyPath::new(self.segments().chain([segment]))
     }
 
     /// As the array of texts that travels.
     pub fn to_value(&self) -> Value {
-        Value::Array(self.segments().iter().map(|s| Value::from(s.as_str())).collect())
+        Value::Array(self.segments().map(Value::from).collect())
     }
 
     /// Appends the canonical CBOR of the array of texts.
     pub fn write(&self, out: &mut CborWriter) {
-        out.array(self.segments().len());
-        for segment in self.segments() {
-            out.text(segment);
-        }
+        out.array(self.depth()).encoded(self.texts());
     }
 
     /// The canonical CBOR of the array of texts.
@@ -201,8 +273,7 @@ impl KeyPath {
 
     /// Bytes of the canonical CBOR of the array of texts.
     pub fn size(&self) -> usize {
-        let texts = self.segments().iter().map(|segment| cbor_head_len(segment.len() as u64) + segment.len());
-        cbor_head_len(self.segments().len() as u64) + texts.sum::<usize>()
+        cbor_head_len(self.depth() as u64) + self.texts().len()
     }
 
     /// The next item of a reader, an array of texts, which may be a peer's.
@@ -212,18 +283,23 @@ impl KeyPath {
     /// An error where the item is no array of texts, or the key exceeds a limit.
     pub fn read(reader: &mut CborReader<'_>) -> Result<Self, ContentError> {
         let from = reader.position();
-        let length = reader.enter_array()?.ok_or(EntryError::from(KeyError::NotTexts))?;
-        if length > DEPTH_MAX {
-            return Err(EntryError::from(KeyError::TooDeep).into());
+        let depth = reader.enter_array()?.ok_or(EntryError::from(KeyError::NotTexts))?;
+        let first = reader.position();
+        match depth {
+            0 => return Err(EntryError::from(KeyError::Empty).into()),
+            depth if depth > DEPTH_MAX => return Err(EntryError::from(KeyError::TooDeep).into()),
+            _ => {}
         }
-        let mut segments = Vec::with_capacity(length);
-        for _ in 0..length {
+        for _ in 0..depth {
             let segment = reader.next_text()?.ok_or(EntryError::from(KeyError::NotTexts))?;
-            segments.push(segment.to_owned());
+            if segment.len() > SEGMENT_BYTES_MAX {
+                return Err(EntryError::from(KeyError::SegmentTooLong).into());
+            }
         }
-        let key = KeyPath::new(segments).map_err(EntryError::from)?;
-        // The reader takes canonical CBOR only, so what was read is what the bucket is a hash of.
-        let _ = key.0.bucket.set(BucketIndex::of_key_cbor(reader.read_since(from)));
+        // The reader takes canonical CBOR only, so what was read is what the key keeps, and what its bucket is a hash of.
+        let key = Self::of(depth, reader.read_since(first));
+        let bucket = BucketIndex::of_key_cbor(reader.read_since(from));
+        key.0.header.header.bucket.store(bucket.get(), Memory::Relaxed);
         Ok(key)
     }
 
@@ -237,11 +313,10 @@ impl KeyPath {
         if items.len() > DEPTH_MAX {
             return Err(KeyError::TooDeep);
         }
-        let segment = |item: &Value| match item {
-            Value::Text(text) => Ok(text.to_string()),
-            _ => Err(KeyError::NotTexts),
-        };
-        KeyPath::new(items.iter().map(segment).collect::<Result<_, _>>()?)
+        fn segment(item: &Value) -> Result<&str, KeyError> {
+            if let Value::Text(text) = item { Ok(text) } else { Err(KeyError::NotTexts) }
+        }
+        KeyPath::new(items.iter().map(segment).collect::<Result<Vec<_>, _>>()?)
     }
 }
 
@@ -257,7 +332,7 @@ pub fn sort_by_key_path<T>(items: &mut [T], key_of: impl Fn(&T) -> &KeyPath) {
     items.sort_by_cached_key(|item| {
         let key = key_of(item);
         let mut prefix = [0; SORT_PREFIX_BYTES];
-        let first = key.segments().first().map_or(&[][..], |segment| segment.as_bytes());
+        let first = key.segments().next_bytes().unwrap_or_default();
         prefix.iter_mut().zip(first).for_each(|(prefix, byte)| *prefix = *byte);
         // Where the starts are equal, or one is the other with zeros behind it, the whole keys decide.
         (prefix, key.clone())
@@ -266,7 +341,7 @@ pub fn sort_by_key_path<T>(items: &mut [T], key_of: impl Fn(&T) -> &KeyPath) {
 
 impl std::fmt::Display for KeyPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (i, segment) in self.segments().iter().enumerate() {
+        for (i, segment) in self.segments().enumerate() {
             if i > 0 {
                 f.write_str("/")?;
             }
@@ -284,7 +359,7 @@ mod tests {
     #[test]
     fn a_backslash_escapes_a_slash() {
         let key = KeyPath::parse("a\\/b/c\\\\/").unwrap();
-        assert_eq!(key.segments(), ["a/b", "c\\", ""]);
+        assert_eq!(key.segments().collect::<Vec<_>>(), ["a/b", "c\\", ""]);
         assert_eq!(KeyPath::parse("a\\"), Err(KeyError::LoneBackslash));
         assert_eq!(KeyPath::parse(""), Err(KeyError::Empty));
         assert_eq!(KeyPath::parse(&"/".repeat(64)), Err(KeyError::TooDeep));

@@ -20,7 +20,7 @@ pub use compact::{CompactValue, tree_bytes};
 pub use content::{Content, ContentError, EntryChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;
-pub use key::{KeyError, KeyPath, sort_by_key_path};
+pub use key::{KeyError, KeyPath, Segments, sort_by_key_path};
 pub use tree::{BUCKETS, BucketIndex, NodePath, TreeHash};
 
 use crate::identity::{Keypair, SignatureBytes, verify};

@@ -137,7 +137,7 @@ pub fn unpack(mut bytes: &[u8], room: &mut usize) -> Result<Vec<(KeyPath, Entry)
 
 fn join(path: &KeyPath, out: &mut Vec<u8>) {
     out.clear();
-    for (at, segment) in path.segments().iter().enumerate() {
+    for (at, segment) in path.segments().enumerate() {
         if at > 0 {
             out.push(SEPARATOR);
         }
@@ -146,9 +146,8 @@ fn join(path: &KeyPath, out: &mut Vec<u8>) {
 }
 
 fn split(key: &[u8]) -> Result<KeyPath, PackedError> {
-    let segment = |bytes: &[u8]| std::str::from_utf8(bytes).map(str::to_owned);
-    let segments = key.split(|byte| *byte == SEPARATOR).map(segment).collect::<Result<Vec<_>, _>>();
-    let segments = segments.map_err(|_| PackedError::NotText)?;
+    let segments = key.split(|byte| *byte == SEPARATOR).map(std::str::from_utf8);
+    let segments = segments.collect::<Result<Vec<_>, _>>().map_err(|_| PackedError::NotText)?;
     Ok(KeyPath::new(segments).map_err(EntryError::from)?)
 }
 

@@ -4,13 +4,14 @@
 //! so it costs what the change costs, and it is bounded: what goes beyond is a hint to read the document again.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tombolo_delta::{Key, Map, Value};
 
 use crate::layer::{CompactValue, Entry, KeyPath};
-use crate::merge::View;
+use crate::merge::{Sight, View};
 
 /// Keys that one report names.
 const CHANGES_MAX: usize = 1_000;
@@ -41,8 +42,7 @@ pub struct DocumentChanges {
 
 impl DocumentChanges {
     fn add(&mut self, change: KeyChange, room: &mut usize) -> bool {
-        let bytes =
-            |value: &Option<Value>| value.as_ref().map_or(0, |value| tombolo_delta::to_cbor(value).len());
+        let bytes = |value: &Option<Value>| value.as_ref().map_or(0, tombolo_delta::cbor_len);
         let size = change.key.len() + bytes(&change.old) + bytes(&change.new);
         match room.checked_sub(size) {
             Some(left) if self.keys.len() < CHANGES_MAX => {
@@ -71,38 +71,40 @@ impl ChangeRecorder {
     /// The winner under a key is about to change: what is seen there, above it and below it may read differently.
     pub(super) fn note(&mut self, view: &View, key: &KeyPath) {
         for above in key.parents() {
-            if view.winner(&above).is_some() {
-                self.remember(view, &above);
+            let sight = view.look(&above);
+            if sight.winner.is_some() {
+                self.remember(&above, sight);
             }
         }
-        self.remember(view, key);
-        for (below, _) in view.at_and_below(key) {
-            if self.has_more {
+        let mut below = view.look_below(key).peekable();
+        if below.peek().is_none_or(|(first, _)| *first != key) {
+            self.remember(key, Sight::default());
+        }
+        for (at, sight) in below {
+            if self.has_more && at != key {
                 return;
             }
-            self.remember(view, below);
+            self.remember(at, sight);
         }
     }
 
     /// The first keys of a document that had none are about to come.
-    pub(super) fn note_first<'a>(&mut self, empty: &View, keys: impl Iterator<Item = &'a KeyPath>) {
+    pub(super) fn note_first<'a>(&mut self, keys: impl Iterator<Item = &'a KeyPath>) {
         for key in keys {
             if self.has_more {
                 return;
             }
-            self.remember(empty, key);
+            self.remember(key, Sight::default());
         }
     }
 
-    fn remember(&mut self, view: &View, key: &KeyPath) {
-        if self.entries.contains_key(key) {
-            return;
+    fn remember(&mut self, key: &KeyPath, sight: Sight<'_>) {
+        let is_full = self.entries.len() >= CHANGES_MAX;
+        match self.entries.entry(key.clone()) {
+            Place::Occupied(_) => {}
+            Place::Vacant(_) if is_full => self.has_more = true,
+            Place::Vacant(place) => drop(place.insert(sight.entry().cloned())),
         }
-        if self.entries.len() >= CHANGES_MAX {
-            self.has_more = true;
-            return;
-        }
-        self.entries.insert(key.clone(), view.shown_entry(key).cloned());
     }
 
     /// A snapshot is replaced.
@@ -116,7 +118,7 @@ impl ChangeRecorder {
         let mut room = CHANGES_BYTES_MAX;
         let mut changes = DocumentChanges { keys: Vec::new(), has_more };
         for (key, old) in entries {
-            let new = view.shown_entry(&key);
+            let new = view.look(&key).entry();
             let [before, after] =
                 [old.as_ref(), new].map(|entry| entry.and_then(|entry| entry.value.as_ref()));
             if before == after {
@@ -158,7 +160,7 @@ fn flatten(path: &mut Vec<String>, value: &Value, into: &mut Leaves) {
     let fields = value.as_map().filter(|map| !map.is_empty() && map.iter().all(|(key, _)| is_text(key)));
     let Some(fields) = fields else {
         // An empty document has no key, and one that is no map has none but itself.
-        let key = KeyPath::new(path.clone()).map(|key| key.to_string()).unwrap_or_default();
+        let key = KeyPath::new(&*path).map(|key| key.to_string()).unwrap_or_default();
         if !(path.is_empty() && (value.is_null() || value.as_map().is_some_and(Map::is_empty))) {
             into.insert(key, value.clone());
         }

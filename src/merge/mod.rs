@@ -29,7 +29,7 @@ pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
 pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten, leaf_count};
-pub use view::View;
+pub use view::{Sight, View};
 
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
@@ -230,6 +230,24 @@ impl Document {
         self.merged.shown(key)
     }
 
+    /// What stands under a key of a map: the winner, and whether a reader sees it.
+    pub fn look(&self, key: &KeyPath) -> Sight<'_> {
+        self.merged.look(key)
+    }
+
+    /// The same at a key and below it, by key.
+    pub fn look_below<'a>(
+        &'a self,
+        key: &KeyPath,
+    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> + use<'a> {
+        self.merged.look_below(key)
+    }
+
+    /// The same under each key.
+    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, Sight<'_>)> {
+        self.merged.look_at_all()
+    }
+
     /// What a reader sees under a key: a value, or the object that the entries below make. Nothing else of a map
     /// document is looked at.
     pub fn get(&self, key: &KeyPath) -> Option<Value> {
@@ -238,7 +256,7 @@ impl Document {
             Kind::Snapshot => {
                 let Content::Snapshot(value) = &self.layers.get(&self.owner)?.content else { return None };
                 let value = value.get();
-                let member = key.segments().iter().try_fold(&*value, |value, segment| value.get(segment));
+                let member = key.segments().try_fold(&*value, |value, segment| value.get(segment));
                 member.cloned()
             }
         }
@@ -247,11 +265,6 @@ impl Document {
     /// All winners, by key.
     pub fn winners(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
         self.merged.iter()
-    }
-
-    /// The winners at a key and below it, by key.
-    pub fn winners_below<'a>(&'a self, key: &'a KeyPath) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> {
-        self.merged.at_and_below(key)
     }
 
     /// The document as one reads it: the owner's value, or the tree that the winning entries make. None
@@ -332,8 +345,10 @@ impl Document {
             let ranked = entry.filter(|entry| is_free(entry)).map(|entry| (rank(&entry), entry));
             match (ranked, winner) {
                 (Some((Ordering::Greater, entry)), _) => {
-                    let winner = Some(Winner { author: *author, entry });
-                    reads_differently |= set_winner(&mut self.recorder, &mut self.merged, key, winner);
+                    // It is another than what stands there, so that is not looked up again.
+                    self.recorder.note(&self.merged, &key);
+                    self.merged.set(key, Some(Winner { author: *author, entry }));
+                    reads_differently = true;
                 }
                 (Some((Ordering::Less, _)), Some(winner)) if winner.author != *author => {}
                 (Some(_) | None, _) => open.push(key),
@@ -349,7 +364,7 @@ impl Document {
         if waits || self.quarantine.len() > 0 || !self.merged.is_empty() {
             return false;
         }
-        self.recorder.note_first(&self.merged, entries.iter().map(|(key, _)| key));
+        self.recorder.note_first(entries.iter().map(|(key, _)| key));
         let winner = |(key, entry)| (key, Winner { author: *author, entry });
         self.merged = View::of_winners(entries.into_iter().map(winner).collect());
         true

@@ -31,7 +31,7 @@ pub enum TreeError {
 }
 
 /// A key that may be none, for an error.
-fn shown(segments: &[String]) -> String {
+fn shown(segments: &[&str]) -> String {
     const LETTERS_MAX: usize = 80;
     let whole = segments.join("/");
     match whole.char_indices().nth(LETTERS_MAX) {
@@ -40,9 +40,8 @@ fn shown(segments: &[String]) -> String {
     }
 }
 
-fn key_of(segments: Vec<String>) -> Result<KeyPath, TreeError> {
-    KeyPath::check(&segments).map_err(|why| TreeError::Key { at: shown(&segments), why })?;
-    Ok(KeyPath::new(segments).expect("the segments were checked just now"))
+fn key_of(segments: &[&str]) -> Result<KeyPath, TreeError> {
+    KeyPath::new(segments).map_err(|why| TreeError::Key { at: shown(segments), why })
 }
 
 /// How many entries of a map a value makes.
@@ -69,77 +68,69 @@ pub fn leaf_count(value: &Value) -> usize {
 /// An error where the value is no object, or a member has no name that can be a key.
 pub fn flatten(prefix: Option<&KeyPath>, value: &Value) -> Result<BTreeMap<KeyPath, Value>, TreeError> {
     let mut leaves = BTreeMap::new();
+    let mut at: Vec<&str> = prefix.into_iter().flat_map(KeyPath::segments).collect();
     match (prefix, value) {
-        (None, Value::Map(members)) => spread(&[], members, &mut leaves)?,
+        (None, Value::Map(members)) => spread(&mut at, members, &mut leaves)?,
         (None, _) => return Err(TreeError::NotAnObject),
-        (Some(prefix), Value::Map(members)) if !members.is_empty() => {
-            spread(prefix.segments(), members, &mut leaves)?;
-        }
+        (Some(_), Value::Map(members)) if !members.is_empty() => spread(&mut at, members, &mut leaves)?,
         (Some(prefix), leaf) => drop(leaves.insert(prefix.clone(), leaf.clone())),
     }
     Ok(leaves)
 }
 
-fn spread(above: &[String], members: &Map, leaves: &mut BTreeMap<KeyPath, Value>) -> Result<(), TreeError> {
+fn spread<'a>(
+    at: &mut Vec<&'a str>,
+    members: &'a Map,
+    leaves: &mut BTreeMap<KeyPath, Value>,
+) -> Result<(), TreeError> {
     for (name, value) in members.iter() {
         let tombolo_delta::Key::Text(name) = name else {
-            return Err(TreeError::NotText { at: shown(above) });
+            return Err(TreeError::NotText { at: shown(at) });
         };
-        let mut segments = Vec::with_capacity(above.len() + 1);
-        segments.extend_from_slice(above);
-        segments.push(name.clone());
-        spread_value(segments, value, leaves)?;
+        at.push(name);
+        let key = key_of(at)?;
+        match value {
+            Value::Map(members) if !members.is_empty() => spread(at, members, leaves)?,
+            leaf => drop(leaves.insert(key, leaf.clone())),
+        }
+        at.pop();
     }
     Ok(())
 }
 
-fn spread_value(
-    at: Vec<String>,
-    value: &Value,
-    leaves: &mut BTreeMap<KeyPath, Value>,
-) -> Result<(), TreeError> {
-    match value {
-        Value::Map(members) if !members.is_empty() => {
-            let key = key_of(at)?;
-            spread(key.segments(), members, leaves)
-        }
-        leaf => {
-            leaves.insert(key_of(at)?, leaf.clone());
-            Ok(())
-        }
-    }
-}
-
 /// The tree that entries make, each given by the segments below the root of the tree. Where a value stands at a prefix of
 /// another key, the object is what remains. None where there is no entry.
-pub(super) fn assemble<'a>(entries: impl Iterator<Item = (&'a [String], &'a CompactValue)>) -> Option<Value> {
+pub(super) fn assemble<'a>(
+    entries: impl Iterator<Item = (impl Iterator<Item = &'a str>, &'a CompactValue)>,
+) -> Option<Value> {
     let mut entries = entries.peekable();
     entries.peek()?;
     let mut root = Branch::default();
     for (segments, value) in entries {
-        root.put(segments, value);
+        root.at(segments).leaf = Some(value.get().into_owned());
     }
     Some(root.into_value())
 }
 
 #[derive(Default)]
-struct Branch {
+struct Branch<'a> {
     leaf: Option<Value>,
-    children: BTreeMap<String, Branch>,
+    children: BTreeMap<&'a str, Branch<'a>>,
 }
 
-impl Branch {
-    fn put(&mut self, segments: &[String], value: &CompactValue) {
-        match segments.split_first() {
-            None => self.leaf = Some(value.get().into_owned()),
-            Some((first, rest)) => self.children.entry(first.clone()).or_default().put(rest, value),
-        }
+impl<'a> Branch<'a> {
+    fn at(&mut self, segments: impl Iterator<Item = &'a str>) -> &mut Self {
+        segments.fold(self, |branch, segment| branch.children.entry(segment).or_default())
     }
 
     fn into_value(self) -> Value {
         match self.leaf {
             Some(leaf) if self.children.is_empty() => leaf,
-            _ => self.children.into_iter().map(|(name, branch)| (name, branch.into_value())).collect(),
+            _ => self
+                .children
+                .into_iter()
+                .map(|(name, branch)| (name.to_owned(), branch.into_value()))
+                .collect(),
         }
     }
 }

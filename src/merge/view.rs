@@ -4,6 +4,7 @@
 //! puts next to it. Only [`View::value`] assembles the document.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry as Place;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -42,29 +43,36 @@ impl View {
     }
 
     /// All winners, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> + Clone {
         self.winners.iter().inspect(|_| crate::steps::count())
     }
 
     /// The winners at a key and below it, by key.
-    pub fn at_and_below<'a>(&'a self, key: &'a KeyPath) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> {
+    fn at_and_below<'a>(
+        &'a self,
+        key: &KeyPath,
+    ) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone + use<'a> {
         let from = self.winners.range((Bound::Included(key), Bound::Unbounded));
-        from.take_while(move |(other, _)| *other == key || key.is_prefix_of(other))
+        let key = key.clone();
+        from.take_while(move |(other, _)| key.is_prefix_of(other))
     }
 
     /// Puts the entry that wins under a key, or none. Returns whether that is another than before.
     pub fn set(&mut self, key: KeyPath, winner: Option<Winner>) -> bool {
         let is_tombstone = |winner: &Winner| usize::from(winner.entry.is_tombstone());
-        let old = match winner {
-            Some(winner) if self.winners.get(&key) == Some(&winner) => return false,
-            Some(winner) => {
+        let old = match (self.winners.entry(key), winner) {
+            (Place::Occupied(place), Some(winner)) if *place.get() == winner => return false,
+            (Place::Occupied(mut place), Some(winner)) => {
                 self.tombstones += is_tombstone(&winner);
-                self.winners.insert(key, winner)
+                Some(place.insert(winner))
             }
-            None => match self.winners.remove(&key) {
-                None => return false,
-                removed => removed,
-            },
+            (Place::Vacant(place), Some(winner)) => {
+                self.tombstones += is_tombstone(&winner);
+                place.insert(winner);
+                None
+            }
+            (Place::Occupied(place), None) => Some(place.remove()),
+            (Place::Vacant(_), None) => return false,
         };
         self.tombstones -= old.as_ref().map_or(0, is_tombstone);
         true
@@ -77,50 +85,71 @@ impl View {
 
     /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
     pub fn shown(&self, key: &KeyPath) -> Option<&CompactValue> {
-        self.shown_value(key, self.winners.get(key)?)
+        self.look(key).shown()
     }
 
-    /// The entry whose value is shown under a key: none where it is deleted or hidden.
-    pub(super) fn shown_entry(&self, key: &KeyPath) -> Option<&Arc<Entry>> {
-        let winner = self.winners.get(key)?;
-        self.shown_value(key, winner).is_some().then_some(&winner.entry)
+    /// What stands under a key, found with one look.
+    pub fn look<'a>(&'a self, key: &KeyPath) -> Sight<'a> {
+        self.sights(self.winners.range((Bound::Included(key), Bound::Unbounded)))
+            .next()
+            .filter(|(at, _)| *at == key)
+            .map_or(Sight::default(), |(_, sight)| sight)
+    }
+
+    /// What stands at a key and below it, by key.
+    pub fn look_below<'a>(
+        &'a self,
+        key: &KeyPath,
+    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> + use<'a> {
+        self.sights(self.at_and_below(key))
+    }
+
+    /// What stands under each key.
+    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, Sight<'_>)> {
+        self.sights(self.iter())
+    }
+
+    /// What stands under keys that follow each other, of which none is left out: those below one come next.
+    fn sights<'a>(
+        &'a self,
+        mut winners: impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone,
+    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> {
+        std::iter::from_fn(move || {
+            let (key, winner) = winners.next()?;
+            let is_hidden = |value| self.hider(key, winner, value, winners.clone()).is_some();
+            let is_shown = winner.entry.value.as_ref().is_some_and(|value| !is_hidden(value));
+            Some((key, Sight { winner: Some(winner), is_shown }))
+        })
     }
 
     /// What a reader sees under a key: the value there, or the object that the entries below it make.
     pub fn get(&self, key: &KeyPath) -> Option<Value> {
-        let depth = key.segments().len();
-        let below = self.at_and_below(key).filter_map(|(other, winner)| {
-            let value = self.shown_value(other, winner)?;
-            Some((other.segments().split_at_checked(depth)?.1, value))
-        });
-        tree::assemble(below)
+        let depth = key.depth();
+        let below = self.look_below(key);
+        tree::assemble(below.filter_map(|(at, sight)| Some((at.segments().skip(depth), sight.shown()?))))
     }
 
     /// The whole document, as the object that all entries make.
     pub fn value(&self) -> Value {
-        let all = self.iter();
-        let shown = all.filter_map(|(key, winner)| Some((key.segments(), self.shown_value(key, winner)?)));
+        let shown = self.look_at_all().filter_map(|(key, sight)| Some((key.segments(), sight.shown()?)));
         tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 
-    fn shown_value<'a>(&self, key: &KeyPath, winner: &'a Winner) -> Option<&'a CompactValue> {
-        let value = winner.entry.value.as_ref()?;
-        self.hider(key, winner, value).is_none().then_some(value)
-    }
-
     /// The entry that hides the value under a key, if one does.
-    pub fn hidden_by<'a>(&'a self, key: &'a KeyPath) -> Option<(KeyPath, &'a Winner)> {
-        let winner = self.winners.get(key)?;
-        self.hider(key, winner, winner.entry.value.as_ref()?)
+    pub fn hidden_by<'a>(&'a self, key: &KeyPath) -> Option<(KeyPath, &'a Winner)> {
+        let mut from = self.at_and_below(key);
+        let (_, winner) = from.next().filter(|(at, _)| *at == key)?;
+        self.hider(key, winner, winner.entry.value.as_ref()?, from)
     }
 
     /// The entry above or below `key` that is greater in the merge order and hides it. An empty object hides nothing: it is
-    /// where others stand.
+    /// where others stand. `behind` are the entries that follow.
     fn hider<'a>(
         &'a self,
-        key: &'a KeyPath,
+        key: &KeyPath,
         winner: &Winner,
         value: &CompactValue,
+        behind: impl Iterator<Item = (&'a KeyPath, &'a Winner)>,
     ) -> Option<(KeyPath, &'a Winner)> {
         let rank = |w: &Winner| (w.entry.stamp, w.author);
         let is_greater = |w: &Winner| rank(w) > rank(winner);
@@ -129,9 +158,32 @@ impl View {
         if let Some(hider) = above.find(|(_, w)| stands(w) && is_greater(w)) {
             return Some(hider);
         }
-        let mut below = self.at_and_below(key).skip(1).filter(|_| !value.is_empty_object());
+        if value.is_empty_object() {
+            return None;
+        }
+        let mut below = behind.take_while(|(other, _)| key.is_prefix_of(other));
         let hider = below.find(|(_, w)| w.entry.value.is_some() && is_greater(w));
         hider.map(|(below, w)| (below.clone(), w))
+    }
+}
+
+/// What stands under a key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sight<'a> {
+    /// What wins there: a value or a tombstone.
+    pub winner: Option<&'a Winner>,
+    is_shown: bool,
+}
+
+impl<'a> Sight<'a> {
+    /// The entry whose value a reader sees: none where it is deleted, or hidden by one above or below it.
+    pub fn entry(self) -> Option<&'a Arc<Entry>> {
+        self.winner.filter(|_| self.is_shown).map(|winner| &winner.entry)
+    }
+
+    /// The value that a reader sees.
+    pub fn shown(self) -> Option<&'a CompactValue> {
+        self.entry().and_then(|entry| entry.value.as_ref())
     }
 }
 
@@ -189,8 +241,8 @@ mod tests {
         tree::assemble(entries).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 
-    fn lookup<'v>(value: &'v Value, segments: &[String]) -> Option<&'v Value> {
-        segments.iter().try_fold(value, |value, segment| value.get(segment))
+    fn lookup<'v>(value: &'v Value, key: &KeyPath) -> Option<&'v Value> {
+        key.segments().try_fold(value, |value, segment| value.get(segment))
     }
 
     proptest! {
@@ -212,7 +264,7 @@ mod tests {
             let whole = assembled(&winners);
             prop_assert_eq!(view.value(), whole.clone());
             for key in winners.keys().chain([&asked]) {
-                let expected = lookup(&whole, key.segments()).cloned();
+                let expected = lookup(&whole, key).cloned();
                 prop_assert_eq!(view.get(key), expected, "{:?}", key);
             }
         }

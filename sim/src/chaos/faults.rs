@@ -244,7 +244,7 @@ impl Chaos {
         self.day.schedule.at(until, ChaosAction::Restart(seat));
         backups.retain(|backup| backup.at <= at);
         let own = name_of(seat);
-        self.day.checker.set_back(at, |_, key| key.segments().get(1).is_some_and(|whose| *whose == own));
+        self.day.checker.set_back(at, |_, key| key.segments().nth(1).is_some_and(|whose| whose == own));
         // The content of a snapshot is what its owner has after the restore.
         self.snapshots.retain(|document, _| document.owner != seat);
     }

@@ -151,7 +151,7 @@ impl Chaos {
         self.day.trust.set(who, whom, level);
         self.unsettled.insert((who, whom));
         let (own, other) = (name_of(whom), name_of(who));
-        let is_of = |key: &KeyPath, whose: &String| key.segments().get(1).is_some_and(|name| name == whose);
+        let is_of = |key: &KeyPath, whose: &String| key.segments().nth(1).is_some_and(|name| name == whose);
         // What the one writes in the other's documents: either may have lost the right to it.
         self.day.checker.forget(|document, key| {
             document.owner == who && is_of(key, &own) || document.owner == whom && is_of(key, &other)

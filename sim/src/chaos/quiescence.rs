@@ -180,7 +180,9 @@ impl Chaos {
             }
             // What a writer wrote that is not reached from here is not here yet.
             let reached: Vec<String> = seats.iter().map(|seat| name_of(*seat)).collect();
-            let is_here = |key: &KeyPath| key.segments().get(1).is_some_and(|whose| reached.contains(whose));
+            let is_here = |key: &KeyPath| {
+                key.segments().nth(1).is_some_and(|whose| reached.iter().any(|name| name == whose))
+            };
             self.day.checker.lost(&mut self.day.simulation, document, document.owner, is_here)?;
         }
         Ok(())

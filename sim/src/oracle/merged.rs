@@ -109,7 +109,8 @@ pub(super) fn is_greater((author, entry): (PeerId, &Entry), (other, than): (Peer
 }
 
 fn is_above(above: &KeyPath, below: &KeyPath) -> bool {
-    above.segments().len() < below.segments().len() && below.segments().starts_with(above.segments())
+    above.segments().len() < below.segments().len()
+        && above.segments().zip(below.segments()).all(|(a, b)| a == b)
 }
 
 fn is_room(value: &CompactValue) -> bool {
