@@ -6,6 +6,12 @@
 mod changes;
 mod documents;
 mod federation;
+#[cfg(feature = "cli")]
+mod program;
+/// A library without the program has none of its parts.
+#[cfg(not(feature = "cli"))]
+#[path = "no_program.rs"]
+mod program;
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -15,28 +21,19 @@ use tokio::sync::{mpsc, oneshot};
 use tombolo_transports::tor::OnionSource;
 use tombolo_transports::{Address, LanConfig, TorConfig};
 
-#[cfg(feature = "cli")]
-use crate::api::{rpc::CallServer, server::LocalServer};
 use crate::config::{Config, TorSettings};
 use crate::folder::{self, FolderWatch, LinkSecrets, StartError, Vanished};
 use crate::io::{SENSORS_MAX, SensorError};
 use crate::layer::KeyError;
-#[cfg(feature = "mqtt")]
-use crate::mqtt::MqttBridge;
 use crate::node::{Command, CommandError, Node, Reply};
-#[cfg(feature = "cli")]
-use crate::probe::Publisher;
 use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::journal::EventReader;
 use crate::runtime::links::{Links, LinksError, TorLinks};
-#[cfg(feature = "cli")]
-use crate::runtime::notify::Notifier;
 use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
-#[cfg(feature = "web")]
-use crate::web::server::WebServer;
 pub use changes::{Changes, KeyChange};
 pub use documents::{MapHandle, SnapshotHandle};
+use program::Program;
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
 #[derive(Clone, Debug)]
@@ -141,8 +138,7 @@ pub struct Tombolo {
     folder: FolderWatch,
     /// Whether the state of the machine is published.
     publishes: bool,
-    #[cfg(feature = "cli")]
-    program: ProgramParts,
+    program: Program,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
     _stop: StopWhenDropped,
@@ -191,77 +187,33 @@ impl Tombolo {
         check_features(&settings)?;
         let config = &settings.config;
         let (node, secrets) = open(folder, config).await?;
-        #[cfg(feature = "mqtt")]
         let own_did = node.report().id().did;
-        let lan = LanConfig {
-            listen: config.lan.listen.clone(),
-            mdns: config.lan.mdns,
-            loopback: config.lan.loopback,
-            peers: node.report().dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
-            ..LanConfig::new(*secrets.identity)
-        };
-        let tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
+        let lan = lan_config(config, &node, &secrets);
+        let mut tor = config.tor.enabled.then(|| tor_links(&config.tor, &secrets));
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, installs, messages, ended } = driven;
         let connected = async {
-            #[cfg(feature = "cli")]
-            let (calls, tor) = start_calls(config, &client, tor)?;
-            let links = connect(config, lan, tor, &client, effects).await?;
-            #[cfg(feature = "cli")]
-            return Ok((calls, links));
-            #[cfg(not(feature = "cli"))]
-            Ok(links)
+            let program = Program::begin(config, own_did, &client, messages, &mut tor)?;
+            Ok((program, connect(config, lan, tor, &client, effects).await?))
         };
-        #[cfg(feature = "cli")]
-        let connected: Result<(Option<CallServer>, Links), StartError> = connected.await;
-        #[cfg(not(feature = "cli"))]
-        let connected: Result<Links, StartError> = connected.await;
-        let connected = match connected {
+        let (program, links) = match connected.await {
             Ok(connected) => connected,
             Err(error) => {
                 end(&client, Some(ended)).await;
                 return Err(error);
             }
         };
-        #[cfg(feature = "cli")]
-        let (calls, links) = connected;
-        #[cfg(not(feature = "cli"))]
-        let links = {
-            // No message is taken: none of the ways to the operator is there.
-            drop(messages);
-            connected
-        };
         let installer = start_installer(folder, config, installs, &client);
-        #[cfg(feature = "cli")]
-        let program = {
-            let notifier = Notifier::start(config.notify_settings(), messages, client.clone());
-            ProgramParts {
-                socket: None,
-                calls,
-                #[cfg(feature = "web")]
-                web: None,
-                #[cfg(feature = "mqtt")]
-                mqtt: None,
-                #[cfg(feature = "mqtt")]
-                own_did,
-                publisher: None,
-                notifier,
-            }
-        };
-        let stop = StopWhenDropped(client.clone());
-        #[cfg_attr(not(feature = "cli"), allow(unused_mut, reason = "the program's parts start last"))]
         let mut tombolo = Tombolo {
+            _stop: StopWhenDropped(client.clone()),
             client,
             links,
             installer,
             folder: FolderWatch::new(folder),
             publishes: settings.publish,
-            #[cfg(feature = "cli")]
             program,
             ended: Some(ended),
-            _stop: stop,
         };
-        #[cfg(feature = "cli")]
         if let Err(error) = tombolo.program.start(folder, &settings, &tombolo.client) {
             tombolo.shutdown().await;
             return Err(error);
@@ -297,19 +249,19 @@ impl Tombolo {
     /// The path of its local interface, if it serves one; none as long as the disk takes no writes.
     #[cfg(feature = "cli")]
     pub fn socket(&self) -> Option<&Path> {
-        self.program.socket.as_ref().map(LocalServer::path).filter(|path| path.exists())
+        self.program.socket()
     }
 
     /// The address that takes JSON calls, if the settings name one.
     #[cfg(feature = "cli")]
     pub fn calls_address(&self) -> Option<SocketAddr> {
-        self.program.calls.as_ref().map(CallServer::address)
+        self.program.calls_address()
     }
 
     /// The address of the page, if the settings name one.
     #[cfg(feature = "web")]
     pub fn web_address(&self) -> Option<SocketAddr> {
-        self.program.web.as_ref().map(WebServer::address)
+        self.program.web_address()
     }
 
     /// Waits until the node or the tasks of its links end by themselves, or its folder is gone: each is a fault.
@@ -329,73 +281,10 @@ impl Tombolo {
 
     /// Ends the node: the local interface first, then the links, then the store.
     pub async fn shutdown(self) {
-        #[cfg(feature = "cli")]
         self.program.shutdown().await;
         self.installer.shutdown().await;
         self.links.shutdown().await;
         end(&self.client, self.ended).await;
-    }
-}
-
-/// The parts that only the program has.
-#[cfg(feature = "cli")]
-struct ProgramParts {
-    socket: Option<LocalServer>,
-    calls: Option<CallServer>,
-    #[cfg(feature = "web")]
-    web: Option<WebServer>,
-    #[cfg(feature = "mqtt")]
-    mqtt: Option<MqttBridge>,
-    #[cfg(feature = "mqtt")]
-    own_did: String,
-    publisher: Option<Publisher>,
-    notifier: Notifier,
-}
-
-#[cfg(feature = "cli")]
-impl ProgramParts {
-    /// Starts the local interface and the publisher, as the settings ask for.
-    fn start(&mut self, folder: &Path, settings: &Settings, client: &NodeClient) -> Result<(), StartError> {
-        if settings.socket {
-            let server = LocalServer::start(folder, &settings.config.socket, client.clone());
-            let path = folder.join(folder::socket::SOCKET_FILE);
-            self.socket = Some(server.map_err(|source| StartError::Socket { path, source })?);
-        }
-        #[cfg(feature = "web")]
-        {
-            let server = WebServer::start(&settings.config.web, client.clone());
-            let what = "cannot listen for browsers (`listen` in section [web])";
-            self.web = server.map_err(|source| system(what, source))?;
-        }
-        #[cfg(feature = "mqtt")]
-        {
-            self.mqtt = MqttBridge::start(&settings.config.mqtt, client.clone(), &self.own_did);
-        }
-        if settings.publish {
-            self.publisher = Some(Publisher::start(folder.to_owned(), &settings.config, client.clone()));
-        }
-        Ok(())
-    }
-
-    async fn shutdown(self) {
-        if let Some(publisher) = self.publisher {
-            publisher.shutdown().await;
-        }
-        #[cfg(feature = "mqtt")]
-        if let Some(mqtt) = self.mqtt {
-            mqtt.shutdown().await;
-        }
-        #[cfg(feature = "web")]
-        if let Some(web) = self.web {
-            web.shutdown().await;
-        }
-        if let Some(socket) = self.socket {
-            socket.shutdown().await;
-        }
-        if let Some(calls) = self.calls {
-            calls.shutdown().await;
-        }
-        self.notifier.shutdown().await;
     }
 }
 
@@ -442,24 +331,6 @@ async fn connect(
     }
 }
 
-/// Starts the server of JSON calls, where the settings or Tor need one; the onion service leads to it too.
-#[cfg(feature = "cli")]
-fn start_calls(
-    config: &Config,
-    client: &NodeClient,
-    mut tor: Option<TorLinks>,
-) -> Result<(Option<CallServer>, Option<TorLinks>), StartError> {
-    let for_tor = config.tor.enabled.then(|| SocketAddr::from(([127, 0, 0, 1], 0)));
-    let listen = config.rpc.listen.or(for_tor);
-    let started = listen.map(|listen| CallServer::start(listen, client.clone())).transpose();
-    let calls = started
-        .map_err(|source| system("cannot listen for JSON calls (`listen` in section [rpc])", source))?;
-    if let (Some(tor), Some(calls)) = (&mut tor, &calls) {
-        tor.config.calls = Some(calls.address().to_string());
-    }
-    Ok((calls, tor))
-}
-
 fn start_installer(
     folder: &Path,
     config: &Config,
@@ -472,6 +343,16 @@ fn start_installer(
         catalogue: folder::catalogue_path(folder, config),
     };
     Installer::start(settings, installs, client.clone())
+}
+
+fn lan_config(config: &Config, node: &Node, secrets: &LinkSecrets) -> LanConfig {
+    LanConfig {
+        listen: config.lan.listen.clone(),
+        mdns: config.lan.mdns,
+        loopback: config.lan.loopback,
+        peers: node.report().dialable_peers().into_iter().map(|(peer, _)| peer).collect(),
+        ..LanConfig::new(*secrets.identity)
+    }
 }
 
 fn tor_links(settings: &TorSettings, secrets: &LinkSecrets) -> TorLinks {

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::{LayerHash, Sequence};
-use crate::limits::{NOTICE_DELAY, REFUSAL_HOLD, WANT_DELAY, WANT_RETRY, WANT_TRIES_MAX, WANTS_MAX};
+use crate::limits::{NOTICE_DELAY, REFUSAL_HOLD, WANT_RETRY, WANT_TRIES_MAX, WANTS_MAX};
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 use crate::sync::{Engine, Output, PeerSync};
-use crate::time::Mono;
+use crate::time::{Millis, Mono};
 
 /// Wants under way to one neighbour at a time; the rest wait their turn.
 const WANTS_IN_FLIGHT_MAX: usize = 64;
@@ -32,8 +32,8 @@ pub(super) struct Want {
 }
 
 impl Engine {
-    /// Notes what a peer has and this node lacks, to be asked for after a short wait: its author may be pushing it.
-    pub(super) fn want_from(&mut self, now: Mono, peer: PeerId) {
+    /// Notes what a peer has and this node lacks, to be asked for after a wait, in which its author may push it.
+    pub(super) fn want_from(&mut self, now: Mono, peer: PeerId, wait: Millis) {
         let Some(sync) = self.peers.get(&peer) else { return };
         let mut shown = self.wants.values().filter(|want| want.shown_by == peer).count();
         for (layer, state) in sync.theirs.iter() {
@@ -46,7 +46,7 @@ impl Engine {
             if shown > WANTS_MAX {
                 break;
             }
-            self.wants.insert(*layer, Want { at: now + WANT_DELAY, tries: 0, asked: None, shown_by: peer });
+            self.wants.insert(*layer, Want { at: now + wait, tries: 0, asked: None, shown_by: peer });
         }
     }
 

@@ -112,7 +112,7 @@ impl Engine {
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.ours = ours;
                     self.heartbeat(now, peer);
-                    self.want_from(now, peer);
+                    self.want_from(now, peer, WANT_DELAY);
                 }
             }
             Input::Stored { layer, state, readers, from } => self.stored(now, layer, state, &readers, from),
@@ -138,7 +138,7 @@ impl Engine {
             Input::TooEarly { peer, layer, state } => {
                 if let Some(sync) = self.peers.get_mut(&peer) {
                     sync.theirs.set(layer, Some(state));
-                    self.want_from(now, peer);
+                    self.want_from(now, peer, WANT_DELAY);
                 }
             }
             Input::NotSupplied { peer, layer, held } => {
@@ -335,7 +335,7 @@ impl Engine {
         match sync.confirmed {
             true => {
                 sync.unconfirmed.clear();
-                self.want_from(now, peer);
+                self.want_from(now, peer, WANT_DELAY);
             }
             false => self.ask(now, peer),
         }
@@ -350,6 +350,7 @@ impl Engine {
         }
         sync.asked_at = Some(now);
         sync.ask_at = None;
+        sync.asked_first = !sync.met;
         let hashes = sync.hashes_to_compare();
         self.send(peer, Message::Ask(hashes));
     }
@@ -428,7 +429,9 @@ impl Engine {
         // Its answer is newer than the heartbeat that caused the question.
         sync.confirmed |= !buckets.is_empty();
         sync.met |= !buckets.is_empty();
-        self.want_from(now, peer);
+        // Until two have met, neither pushes anything to the other.
+        let is_first = sync.asked_first && !buckets.is_empty();
+        self.want_from(now, peer, if is_first { Millis::ZERO } else { WANT_DELAY });
     }
 
     fn send(&mut self, peer: PeerId, message: Message) {

@@ -150,9 +150,11 @@ impl Mesh {
             .enumerate()
             .map(|(at, held)| Engine::new(frontier(held), HEARTBEAT, random(at)))
             .collect();
-        for (a, b) in [(0, 1), (1, 0)] {
-            let ours = frontier(&self.held[a]);
-            self.engines[a].handle_input(self.now, Input::PeerUp { peer: peer(b), ours });
+        for a in 0..self.held.len() {
+            for b in (0..self.held.len()).filter(|b| *b != a) {
+                let ours = frontier(&self.held[a]);
+                self.engines[a].handle_input(self.now, Input::PeerUp { peer: peer(b), ours });
+            }
         }
         (self.named, self.supplies) = (0, 0);
     }
@@ -325,6 +327,19 @@ fn two_that_meet_again_name_only_what_differs() {
             assert!(mesh.named as u64 <= 2 * layers, "{} states named for {layers} layers", mesh.named);
             assert!(mesh.supplies <= 10, "{}", mesh.supplies);
         }
+    }
+}
+
+/// Until two have met nobody pushes anything, so neither waits for a push. Where several meet at once, each layer still comes to each once.
+#[test]
+fn who_meets_a_peer_asks_it_at_once() {
+    for count in [2, 4] {
+        let mut mesh = Mesh::new(count, 0, 6);
+        let state = State { sequence: Sequence::new(1).unwrap(), root_prefix: [1; 4] };
+        mesh.meet_again(|held| held[0].extend((0..10).map(|n| (layer(n), state))));
+        mesh.run(WANT_DELAY.ms() / 2);
+        assert!(mesh.in_step(), "{count} nodes");
+        assert_eq!(mesh.supplies, 10 * (count - 1), "{count} nodes");
     }
 }
 
