@@ -91,22 +91,24 @@ impl Authoring {
         let mut changes = changes;
         leave_behind(replica, &id, &mut changes);
         restamp(core, replica, &id, &mut changes);
-        let keys: Vec<_> = changes.keys().cloned().collect();
         let (before, mut map) = match replica.take_own_map(&id) {
             Some((signed, map)) => (Some(signed), map),
             None => (None, MapContent::default()),
         };
-        if let Err(error) = map.change(changes) {
-            // The map is as it was.
-            if let Some(before) = before {
-                replica.put_back_own_map(before, map);
+        let changed = match map.change(changes) {
+            Ok(change) => change.now,
+            Err(error) => {
+                // The map is as it was.
+                if let Some(before) = before {
+                    replica.put_back_own_map(before, map);
+                }
+                return Err(ValueError::from(error).into());
             }
-            return Err(ValueError::from(error).into());
-        }
+        };
         let content = Content::Map(map);
         let signed = sign(core, replica, &id, &content, sequence);
-        replica.recovery_mut().note_written(document, keys.iter().cloned());
-        Ok(replica.store(core, Layer { signed, content }, before.map(Replaced::in_place), Some(keys)))
+        replica.recovery_mut().note_written(document, changed.iter().map(|(key, _)| key.clone()));
+        Ok(replica.store(core, Layer { signed, content }, before.map(Replaced::in_place), Some(changed)))
     }
 
     /// The reply to a write that is signed, from the layer as it is held now.

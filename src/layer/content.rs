@@ -17,6 +17,33 @@ const ARRAY_HEAD_BYTES_MAX: usize = 5;
 /// A key in which two states of a map differ, and its entry in the later one; none where it has none any more.
 pub type EntryChange = (KeyPath, Option<Arc<Entry>>);
 
+/// What a change of a map has put in the place of what.
+#[derive(Debug)]
+pub struct MapChange {
+    /// The keys that were changed, as they were named, with the entries that they have now.
+    pub now: Vec<EntryChange>,
+    /// What stood there, in the order in which it was replaced.
+    before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>,
+}
+
+/// An entry of so many bytes on its way to its place; none drops what stands there.
+type Placed = (BucketIndex, KeyPath, Option<(Arc<Entry>, usize)>);
+
+/// Whether two of the entries for one bucket, which are few, have one key.
+fn names_a_key_twice(bucket: &[Placed]) -> bool {
+    bucket.len() > 1 && {
+        let mut keys = BTreeSet::new();
+        !bucket.iter().all(|(_, key, _)| keys.insert(key))
+    }
+}
+
+/// The buckets that were touched, once each.
+fn buckets_of(before: &[(BucketIndex, KeyPath, Option<Arc<Entry>>)]) -> Vec<BucketIndex> {
+    let mut buckets: Vec<BucketIndex> = before.iter().map(|(bucket, ..)| *bucket).collect();
+    buckets.dedup();
+    buckets
+}
+
 /// The content of a layer.
 #[derive(Clone, Debug)]
 pub enum Content {
@@ -296,7 +323,8 @@ impl MapContent {
         self.keys_memory
     }
 
-    /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none.
+    /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none. Returns what was put in the place
+    /// of what.
     ///
     /// # Errors
     ///
@@ -304,37 +332,53 @@ impl MapContent {
     pub fn change(
         &mut self,
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
-    ) -> Result<(), ContentError> {
+    ) -> Result<MapChange, ContentError> {
         let mut places = Vec::new();
         for (key, entry) in changes {
             let size = entry.as_ref().map_or(Ok(0), |entry| entry.check(&key))?;
             let entry = entry.map(|entry| (Arc::new(entry), size));
             places.push((BucketIndex::of(&key), key, entry));
         }
+        let put = |(_, key, entry): &Placed| (key.clone(), entry.as_ref().map(|(entry, _)| entry.clone()));
+        let mut now: Vec<EntryChange> = places.iter().map(put).collect();
         // Neighbours one after the other; of two changes of one key the later still comes later.
         places.sort_by_key(|(bucket, ..)| *bucket);
-        let mut touched: Vec<BucketIndex> = places.iter().map(|(bucket, ..)| *bucket).collect();
-        touched.dedup();
-        let mut undo = Vec::with_capacity(places.len());
-        for (bucket, key, entry) in places {
+        let has_twice = places.chunk_by(|a, b| a.0 == b.0).any(names_a_key_twice);
+        let before = places.into_iter().map(|(bucket, key, entry)| {
             let old = self.put(bucket, key.clone(), entry);
-            undo.push((bucket, key, old));
-        }
-        match self.checked_hashes(touched) {
-            Ok(hashes) => {
-                self.tree.update(hashes);
-                Ok(())
-            }
+            (bucket, key, old)
+        });
+        let before: Vec<_> = before.collect();
+        match self.checked_hashes(buckets_of(&before)) {
+            Ok(hashes) => self.tree.update(hashes),
             Err(error) => {
-                for (bucket, key, old) in undo.into_iter().rev() {
-                    let old = old.map(|old| {
-                        let size = old.size(&key);
-                        (old, size)
-                    });
-                    self.put(bucket, key, old);
-                }
-                Err(error)
+                self.put_back(before);
+                return Err(error);
             }
+        }
+        if has_twice {
+            for (key, entry) in &mut now {
+                *entry = self.shared(key).cloned();
+            }
+        }
+        Ok(MapChange { now, before })
+    }
+
+    /// Puts back what a change has replaced; no other has followed it.
+    pub fn undo(&mut self, change: MapChange) {
+        let buckets = buckets_of(&change.before);
+        self.put_back(change.before);
+        let hashes = self.checked_hashes(buckets);
+        self.tree.update(hashes.expect("the entries that stood there before fit again"));
+    }
+
+    fn put_back(&mut self, before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>) {
+        for (bucket, key, old) in before.into_iter().rev() {
+            let old = old.map(|old| {
+                let size = old.size(&key);
+                (old, size)
+            });
+            self.put(bucket, key, old);
         }
     }
 
@@ -376,12 +420,12 @@ impl MapContent {
     ) -> Result<(), ContentError> {
         let mut hashes = Vec::new();
         for (path, part) in parts {
-            let range = path.buckets();
-            let mut later = self.buckets.split_off(&range.start);
-            let mut behind = later.split_off(&range.end);
-            hashes
-                .extend(later.keys().filter(|bucket| !part.buckets.contains_key(bucket)).map(|b| (*b, None)));
-            for (key, entry) in later.values().flatten() {
+            let replaced: Vec<BucketIndex> =
+                self.buckets.range(path.buckets()).map(|(bucket, _)| *bucket).collect();
+            hashes.extend(replaced.iter().filter(|b| !part.buckets.contains_key(b)).map(|b| (*b, None)));
+            let replaced = replaced.iter().filter_map(|bucket| self.buckets.remove(bucket));
+            for (key, entry) in replaced.flatten() {
+                let key = &key;
                 self.entries -= 1;
                 self.bytes -= entry.size(key);
                 self.keys_memory -= key.memory_bytes();
@@ -396,7 +440,6 @@ impl MapContent {
             let hash_of = |bucket: &BucketIndex| (*bucket, part.hash(NodePath::from(*bucket)));
             hashes.extend(part.buckets.keys().map(hash_of));
             self.buckets.extend(part.buckets);
-            self.buckets.append(&mut behind);
         }
         self.tree.update(hashes);
         self.within_limits()
@@ -517,7 +560,16 @@ mod tests {
                 one_by_one.change([change]).unwrap();
             }
             let mut at_once = MapContent::default();
-            at_once.change(list).unwrap();
+            let (first, later) = list.split_at(list.len() / 2);
+            at_once.change(first.to_vec()).unwrap();
+            let before = at_once.root();
+            let change = at_once.change(later.to_vec()).unwrap();
+            for (key, entry) in &change.now {
+                prop_assert_eq!(entry.as_ref(), at_once.shared(key));
+            }
+            at_once.undo(change);
+            prop_assert_eq!(at_once.root(), before);
+            at_once.change(later.to_vec()).unwrap();
             prop_assert_eq!(one_by_one.root(), at_once.root());
             prop_assert_eq!(one_by_one.memory_bytes(), at_once.memory_bytes());
             let content = Content::Map(at_once);
@@ -565,7 +617,7 @@ mod tests {
         let too_large = entry(2, Some(Value::Bytes(vec![0; 70_000])));
         let other = KeyPath::parse("b").unwrap();
         let refused = map.change([(key, None), (other, Some(too_large))]);
-        assert_eq!(refused, Err(ContentError::Entry(EntryError::TooLarge)));
+        assert_eq!(refused.unwrap_err(), ContentError::Entry(EntryError::TooLarge));
         assert_eq!(map.root(), before);
         assert_eq!(map.len(), 1);
     }

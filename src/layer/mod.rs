@@ -17,7 +17,7 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 pub use compact::{CompactValue, tree_bytes};
-pub use content::{Content, ContentError, EntryChange, MapContent};
+pub use content::{Content, ContentError, EntryChange, MapChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;
 pub use key::{KeyError, KeyPath, Segments, sort_by_key_path};

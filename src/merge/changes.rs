@@ -70,6 +70,9 @@ pub(super) struct ChangeRecorder {
 impl ChangeRecorder {
     /// The winner under a key is about to change: what is seen there, above it and below it may read differently.
     pub(super) fn note(&mut self, view: &View, key: &KeyPath) {
+        if self.has_more {
+            return;
+        }
         for above in key.parents() {
             let sight = view.look(&above);
             if sight.winner.is_some() {
@@ -81,10 +84,10 @@ impl ChangeRecorder {
             self.remember(key, Sight::default());
         }
         for (at, sight) in below {
-            if self.has_more && at != key {
+            self.remember(at, sight);
+            if self.has_more {
                 return;
             }
-            self.remember(at, sight);
         }
     }
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{Base, Carried, CompactEnvelope};
-use crate::layer::{Content, KeyPath, Layer, LayerId, MapContent, Sequence, SignedHead};
+use crate::layer::{Content, EntryChange, Layer, LayerId, MapChange, MapContent, Sequence, SignedHead};
 use crate::replica::apply::Origin;
 use crate::replica::{LayerSize, Replaced, Replica};
 use crate::time::Wall;
@@ -28,7 +28,7 @@ pub(super) struct InPlace {
     pub(super) signed: SignedHead,
     map: MapContent,
     before: SignedHead,
-    undo: Vec<(KeyPath, Option<crate::layer::Entry>)>,
+    change: MapChange,
 }
 
 impl VerifiedState {
@@ -54,17 +54,17 @@ impl VerifiedState {
         }
     }
 
-    /// It takes effect: the new layer, what it replaces, and the keys in which they differ, if known.
-    pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<KeyPath>>) {
+    /// It takes effect: the new layer, what it replaces, and the keys in which they differ with their entries, if known.
+    pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<EntryChange>>) {
         match self {
             VerifiedState::Whole(layer) => {
                 let replaced = replica.layer(&layer.head().layer).map(Replaced::of);
                 (*layer, replaced, None)
             }
-            VerifiedState::InPlace(change) => {
-                let keys = change.undo.into_iter().map(|(key, _)| key).collect();
-                let layer = Layer { signed: change.signed, content: Content::Map(change.map) };
-                (layer, Some(Replaced::in_place(change.before)), Some(keys))
+            VerifiedState::InPlace(in_place) => {
+                let InPlace { signed, map, before, change } = *in_place;
+                let layer = Layer { signed, content: Content::Map(map) };
+                (layer, Some(Replaced::in_place(before)), Some(change.now))
             }
         }
     }
@@ -93,7 +93,7 @@ impl VerifiedState {
 impl InPlace {
     fn undo(self, replica: &mut Replica) {
         let mut map = self.map;
-        map.change(self.undo).expect("the entries that stood there before fit again");
+        map.undo(self.change);
         replica.layers.put_back(self.before, map);
     }
 }
@@ -260,21 +260,20 @@ impl Replica {
     ) -> DeltaAttempt {
         let Ok(changes) = envelope.delta.changes(time) else { return DeltaAttempt::Wrong };
         let Some((before, mut map)) = self.layers.take_map(&start.id) else { return DeltaAttempt::Wrong };
-        let undo: Vec<_> = changes.iter().map(|(key, _)| (key.clone(), map.get(key).cloned())).collect();
-        if map.change(changes).is_err() {
+        let Ok(change) = map.change(changes) else {
             self.layers.put_back(before, map);
             return DeltaAttempt::Wrong;
-        }
+        };
         let content = Content::Map(map);
         let signed = signed_on(envelope, &start.base(), &content);
         let Content::Map(map) = content else { unreachable!("the content was just made a map") };
         match signed {
             Some(signed) => {
-                DeltaAttempt::Fits(VerifiedState::InPlace(Box::new(InPlace { signed, map, before, undo })))
+                DeltaAttempt::Fits(VerifiedState::InPlace(Box::new(InPlace { signed, map, before, change })))
             }
             None => {
                 let signed = before.clone();
-                InPlace { signed, map, before, undo }.undo(self);
+                InPlace { signed, map, before, change }.undo(self);
                 DeltaAttempt::Wrong
             }
         }

@@ -7,8 +7,8 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
-    SignedHead, sort_by_key_path,
+    Content, DocumentId, DocumentName, EntryChange, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent,
+    Sequence, SignedHead, sort_by_key_path,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
@@ -94,7 +94,7 @@ impl HeldDocument {
         &mut self,
         layer: &Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<KeyPath>>,
+        changed: Option<Vec<EntryChange>>,
         past_bytes_max: usize,
     ) -> LayerWrite {
         let (author, kind) = (layer.head().layer.author, layer.head().kind);
@@ -116,7 +116,7 @@ impl HeldDocument {
                     sort_by_key_path(&mut changes, |(key, _)| key);
                     changes
                 };
-                write.entries = changed.map_or_else(differing, |keys| map.entries_at(&keys));
+                write.entries = changed.unwrap_or_else(differing);
                 remember_map(bases, log, map, &mut write);
             }
             (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
@@ -431,13 +431,13 @@ impl Layers {
         held.document.put_back(Layer { signed, content: Content::Map(map) });
     }
 
-    /// Puts a layer's new state in. `changed` are the keys in which a map differs; `None` compares all keys. Returns what
+    /// Puts a layer's new state in. `changed` are the keys in which a map differs, with their entries; `None` compares all keys. Returns what
     /// to write and whether the document reads differently.
     pub(super) fn put_layer(
         &mut self,
         layer: Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<KeyPath>>,
+        changed: Option<Vec<EntryChange>>,
         reference: Wall,
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::identity::parse_onion;
 use crate::io::Event;
 use crate::layer::{
-    DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
+    DocumentId, DocumentName, EntryChange, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
 };
 use crate::replica::{Replaced, Replica};
 use crate::store::StoreWrite;
@@ -55,13 +55,13 @@ impl Replica {
     }
 
     /// Takes a layer's new state, verified or just signed, into memory and into the next commit. `replaced` is the
-    /// state before, `changed` the keys in which a map differs from it; `None` compares all keys.
+    /// state before, `changed` the keys in which a map differs from it, with their entries; `None` compares all keys.
     pub fn store(
         &mut self,
         core: &mut Core,
         layer: Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<KeyPath>>,
+        changed: Option<Vec<EntryChange>>,
     ) -> Stored {
         let reference = core.reference();
         let head = layer.head().clone();
