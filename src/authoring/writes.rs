@@ -15,7 +15,7 @@ use crate::io::{
 };
 use crate::layer::{Content, ContentError, DocumentId, DocumentName, Entry, KeyPath, Kind};
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX, VERSION_CHARS_MIN};
-use crate::merge::{Document, Sight, Winner, flatten, leaf_count, version_of};
+use crate::merge::{Document, KeyView, Winner, flatten, leaf_count, version_of};
 use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
@@ -387,9 +387,9 @@ fn uncovered<'a>(
     leaves: &BTreeMap<KeyPath, Value>,
     covers: &Covered<'_>,
 ) -> BTreeMap<KeyPath, Option<&'a Winner>> {
-    let is_shown = |(_, at): &(&KeyPath, Sight<'_>)| at.shown().is_some();
-    let is_gone = |at: &(&KeyPath, Sight<'_>)| is_shown(at) && !leaves.contains_key(at.0);
-    fn with_winner<'a>((key, at): (&KeyPath, Sight<'a>)) -> (KeyPath, Option<&'a Winner>) {
+    let is_shown = |(_, at): &(&KeyPath, KeyView<'_>)| at.shown().is_some();
+    let is_gone = |at: &(&KeyPath, KeyView<'_>)| is_shown(at) && !leaves.contains_key(at.0);
+    fn with_winner<'a>((key, at): (&KeyPath, KeyView<'a>)) -> (KeyPath, Option<&'a Winner>) {
         (key.clone(), at.winner)
     }
     match covers {

@@ -9,10 +9,10 @@ use std::time::Duration;
 use super::STORE_FILE;
 use super::key::KEY_FILE;
 
-/// How often the files are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// Looks in a row that find a file missing: an editor or a backup may replace the key file in a moment.
-const LOOKS: u32 = 2;
+/// How often the files are looked at: each look wakes an idle machine.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+/// How long after a look that finds a file missing the next one decides: an editor or a backup may replace the key file in a moment.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// A file of the folder that a running node needs, and does not find any more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -51,13 +51,13 @@ impl FolderWatch {
 
     /// Waits until a file is gone or replaced.
     pub(crate) async fn vanished(&self) -> Vanished {
-        let mut looks = 0;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            match self.look() {
-                Some(vanished) if looks + 1 >= LOOKS => return vanished,
-                Some(_) => looks += 1,
-                None => looks = 0,
+            if self.look().is_some() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+                if let Some(vanished) = self.look() {
+                    return vanished;
+                }
             }
         }
     }

@@ -6,11 +6,9 @@
 mod changes;
 mod documents;
 mod federation;
-#[cfg(feature = "cli")]
-mod program;
-/// A library without the program has none of its parts.
 #[cfg(not(feature = "cli"))]
-#[path = "no_program.rs"]
+mod no_program;
+#[cfg(feature = "cli")]
 mod program;
 
 use std::net::SocketAddr;
@@ -33,7 +31,10 @@ use crate::runtime::rpc::CallRoutes;
 use crate::runtime::{AskError, Driven, Effect, NodeClient, Task, drive};
 pub use changes::{Changes, KeyChange};
 pub use documents::{MapHandle, SnapshotHandle};
-use program::Program;
+#[cfg(not(feature = "cli"))]
+use no_program::NoProgram as ProgramParts;
+#[cfg(feature = "cli")]
+use program::ProgramParts;
 
 /// The settings of a node: those of `tombolo.toml`, and what the program that starts it decides.
 #[derive(Clone, Debug)]
@@ -138,7 +139,7 @@ pub struct Tombolo {
     folder: FolderWatch,
     /// Whether the state of the machine is published.
     publishes: bool,
-    program: Program,
+    program: ProgramParts,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
     _stop: StopWhenDropped,
@@ -193,7 +194,7 @@ impl Tombolo {
         let driven = drive(node).map_err(|source| system("cannot start a thread", source))?;
         let Driven { client, effects, installs, messages, ended } = driven;
         let connected = async {
-            let program = Program::begin(config, own_did, &client, messages, &mut tor)?;
+            let program = ProgramParts::begin(config, own_did, &client, messages, &mut tor)?;
             Ok((program, connect(config, lan, tor, &client, effects).await?))
         };
         let (program, links) = match connected.await {

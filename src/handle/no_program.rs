@@ -11,9 +11,9 @@ use crate::runtime::links::TorLinks;
 use crate::runtime::{Handed, NodeClient};
 
 /// No part at all.
-pub(super) struct Program;
+pub(super) struct NoProgram;
 
-impl Program {
+impl NoProgram {
     /// Takes no message to the operator: none of the ways to it is there.
     pub(super) fn begin(
         _config: &Config,
@@ -22,7 +22,7 @@ impl Program {
         _messages: mpsc::Receiver<Handed>,
         _tor: &mut Option<TorLinks>,
     ) -> Result<Self, StartError> {
-        Ok(Program)
+        Ok(NoProgram)
     }
 
     /// Has nothing to start.

@@ -20,7 +20,7 @@ use crate::runtime::{Handed, NodeClient};
 use crate::web::server::WebServer;
 
 /// The parts that only the program has.
-pub(super) struct Program {
+pub(super) struct ProgramParts {
     socket: Option<LocalServer>,
     calls: Option<CallServer>,
     #[cfg(feature = "web")]
@@ -33,7 +33,7 @@ pub(super) struct Program {
     notifier: Notifier,
 }
 
-impl Program {
+impl ProgramParts {
     /// Starts what has to be there before the links: the server of JSON calls, to which the onion service leads, and what takes
     /// messages to the operator.
     pub(super) fn begin(
@@ -47,7 +47,7 @@ impl Program {
         if let (Some(tor), Some(calls)) = (tor, &calls) {
             tor.config.calls = Some(calls.address().to_string());
         }
-        Ok(Program {
+        Ok(ProgramParts {
             socket: None,
             calls,
             #[cfg(feature = "web")]

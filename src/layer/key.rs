@@ -205,7 +205,7 @@ impl KeyPath {
 
     /// The bucket of a map layer that the key falls into: the first 12 bits of BLAKE3 of its canonical CBOR.
     pub(super) fn bucket(&self) -> BucketIndex {
-        // Whoever computes it finds the same.
+        // Each thread that computes it finds the same.
         let bucket = &self.0.header.header.bucket;
         BucketIndex::new(bucket.load(Memory::Relaxed).into()).unwrap_or_else(|| {
             let found = BucketIndex::of_key_cbor(&self.to_cbor());

@@ -11,7 +11,7 @@ use serde::Serialize;
 use tombolo_delta::{Key, Map, Value};
 
 use crate::layer::{CompactValue, Entry, KeyPath};
-use crate::merge::{Sight, View};
+use crate::merge::{KeyView, View};
 
 /// Keys that one report names.
 const CHANGES_MAX: usize = 1_000;
@@ -74,17 +74,17 @@ impl ChangeRecorder {
             return;
         }
         for above in key.parents() {
-            let sight = view.look(&above);
-            if sight.winner.is_some() {
-                self.remember(&above, sight);
+            let seen = view.look(&above);
+            if seen.winner.is_some() {
+                self.remember(&above, seen);
             }
         }
         let mut below = view.look_below(key).peekable();
         if below.peek().is_none_or(|(first, _)| *first != key) {
-            self.remember(key, Sight::default());
+            self.remember(key, KeyView::default());
         }
-        for (at, sight) in below {
-            self.remember(at, sight);
+        for (at, seen) in below {
+            self.remember(at, seen);
             if self.has_more {
                 return;
             }
@@ -97,16 +97,16 @@ impl ChangeRecorder {
             if self.has_more {
                 return;
             }
-            self.remember(key, Sight::default());
+            self.remember(key, KeyView::default());
         }
     }
 
-    fn remember(&mut self, key: &KeyPath, sight: Sight<'_>) {
+    fn remember(&mut self, key: &KeyPath, seen: KeyView<'_>) {
         let is_full = self.entries.len() >= CHANGES_MAX;
         match self.entries.entry(key.clone()) {
             Place::Occupied(_) => {}
             Place::Vacant(_) if is_full => self.has_more = true,
-            Place::Vacant(place) => drop(place.insert(sight.entry().cloned())),
+            Place::Vacant(place) => drop(place.insert(seen.entry().cloned())),
         }
     }
 

@@ -29,7 +29,7 @@ pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
 pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten, leaf_count};
-pub use view::{Sight, View};
+pub use view::{KeyView, View};
 
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
@@ -231,7 +231,7 @@ impl Document {
     }
 
     /// What stands under a key of a map: the winner, and whether a reader sees it.
-    pub fn look(&self, key: &KeyPath) -> Sight<'_> {
+    pub fn look(&self, key: &KeyPath) -> KeyView<'_> {
         self.merged.look(key)
     }
 
@@ -239,12 +239,12 @@ impl Document {
     pub fn look_below<'a>(
         &'a self,
         key: &KeyPath,
-    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> + use<'a> {
+    ) -> impl Iterator<Item = (&'a KeyPath, KeyView<'a>)> + use<'a> {
         self.merged.look_below(key)
     }
 
     /// The same under each key.
-    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, Sight<'_>)> {
+    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
         self.merged.look_at_all()
     }
 

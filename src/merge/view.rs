@@ -89,36 +89,36 @@ impl View {
     }
 
     /// What stands under a key, found with one look.
-    pub fn look<'a>(&'a self, key: &KeyPath) -> Sight<'a> {
-        self.sights(self.winners.range((Bound::Included(key), Bound::Unbounded)))
+    pub fn look<'a>(&'a self, key: &KeyPath) -> KeyView<'a> {
+        self.key_views(self.winners.range((Bound::Included(key), Bound::Unbounded)))
             .next()
             .filter(|(at, _)| *at == key)
-            .map_or(Sight::default(), |(_, sight)| sight)
+            .map_or(KeyView::default(), |(_, seen)| seen)
     }
 
     /// What stands at a key and below it, by key.
     pub fn look_below<'a>(
         &'a self,
         key: &KeyPath,
-    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> + use<'a> {
-        self.sights(self.at_and_below(key))
+    ) -> impl Iterator<Item = (&'a KeyPath, KeyView<'a>)> + use<'a> {
+        self.key_views(self.at_and_below(key))
     }
 
     /// What stands under each key.
-    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, Sight<'_>)> {
-        self.sights(self.iter())
+    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
+        self.key_views(self.iter())
     }
 
     /// What stands under keys that follow each other, of which none is left out: those below one come next.
-    fn sights<'a>(
+    fn key_views<'a>(
         &'a self,
         mut winners: impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone,
-    ) -> impl Iterator<Item = (&'a KeyPath, Sight<'a>)> {
+    ) -> impl Iterator<Item = (&'a KeyPath, KeyView<'a>)> {
         std::iter::from_fn(move || {
             let (key, winner) = winners.next()?;
             let is_hidden = |value| self.hider(key, winner, value, winners.clone()).is_some();
             let is_shown = winner.entry.value.as_ref().is_some_and(|value| !is_hidden(value));
-            Some((key, Sight { winner: Some(winner), is_shown }))
+            Some((key, KeyView { winner: Some(winner), is_shown }))
         })
     }
 
@@ -126,12 +126,12 @@ impl View {
     pub fn get(&self, key: &KeyPath) -> Option<Value> {
         let depth = key.depth();
         let below = self.look_below(key);
-        tree::assemble(below.filter_map(|(at, sight)| Some((at.segments().skip(depth), sight.shown()?))))
+        tree::assemble(below.filter_map(|(at, seen)| Some((at.segments().skip(depth), seen.shown()?))))
     }
 
     /// The whole document, as the object that all entries make.
     pub fn value(&self) -> Value {
-        let shown = self.look_at_all().filter_map(|(key, sight)| Some((key.segments(), sight.shown()?)));
+        let shown = self.look_at_all().filter_map(|(key, seen)| Some((key.segments(), seen.shown()?)));
         tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 
@@ -169,13 +169,13 @@ impl View {
 
 /// What stands under a key.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Sight<'a> {
+pub struct KeyView<'a> {
     /// What wins there: a value or a tombstone.
     pub winner: Option<&'a Winner>,
     is_shown: bool,
 }
 
-impl<'a> Sight<'a> {
+impl<'a> KeyView<'a> {
     /// The entry whose value a reader sees: none where it is deleted, or hidden by one above or below it.
     pub fn entry(self) -> Option<&'a Arc<Entry>> {
         self.winner.filter(|_| self.is_shown).map(|winner| &winner.entry)

@@ -22,8 +22,8 @@ use crate::commands::{CommandKey, Deploy, OUTPUT_BYTES_MAX, RunEnd, RunResult, t
 use crate::folder::load_catalogue;
 use crate::node::Input;
 
-/// How often the catalogue's file is looked at.
-const CATALOGUE_EVERY: Duration = Duration::from_secs(5);
+/// How often the catalogue's file is looked at: each look wakes an idle machine.
+const CATALOGUE_EVERY: Duration = Duration::from_secs(15);
 /// How long the last output of a program may take to be read once it has ended.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 

@@ -21,7 +21,7 @@ pub(super) struct PeerSync {
     pub(super) confirmed: bool,
     /// Whether it has ever reported what it has: before, nothing is pushed to it unasked.
     pub(super) met: bool,
-    /// Whether the last question was the first to it, so that the answer shows what nobody was about to push.
+    /// Whether the last question was the first to it, so that no push of what the answer shows can be on its way.
     pub(super) asked_first: bool,
     /// Layers whose new state is to be announced to it, gathered until `notice_at`.
     pub(super) notices: BTreeSet<LayerHash>,

@@ -330,7 +330,7 @@ fn two_that_meet_again_name_only_what_differs() {
     }
 }
 
-/// Until two have met nobody pushes anything, so neither waits for a push. Where several meet at once, each layer still comes to each once.
+/// Until two have met neither pushes anything, so neither waits for a push. Where several meet at once, each layer still comes to each once.
 #[test]
 fn who_meets_a_peer_asks_it_at_once() {
     for count in [2, 4] {

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::clock::Timestamp;
 use crate::layer::{DocumentId, DocumentName, LayerHash, LayerId};
-use crate::limits::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, OWN_STATE_WAIT, RECLAIM_WAIT};
+use crate::limits::{CONFIRM_PAUSE, CONFIRM_WAIT_MAX, NOTICE_DELAY, OWN_STATE_WAIT, RECLAIM_WAIT};
 use crate::store::StoreOrigin;
 use crate::sync::frontier::{NamedBuckets, State};
 use crate::sync::message::Message;
@@ -86,9 +86,10 @@ fn a_write_waits_for_our_own_newer_state_and_goes_above_it() {
     }
     wire.pass(1_000);
     wire.restore(0, &backup);
-    // Beside a neighbour that knows no more, the newer state is asked for after a wait; alone it would be here at once.
+    // A relay gives notice of the newer state, which is asked for after a wait; of one that has it from the beginning it comes at once.
     wire.connect(0, 2);
-    wire.connect(0, 1);
+    wire.connect(1, 2);
+    wire.pass(2 * NOTICE_DELAY.ms());
     let before = wire.sequence(1, 0);
     let request = wire.submit(0, "since", 7);
     assert!(!wire.replies.contains_key(&(0, request)), "nothing is signed before the newer state is here");
