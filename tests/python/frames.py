@@ -126,6 +126,7 @@ def announcement(frames, sender):
     body = frames[0][4:] if len(frames) == 1 else parts(frames, 4, (2, 3))
     refuse_unless(len(body) == 80 and header(frames[0] + b"\0\0").kind == 0, "Length")
     number, salt, counter = int.from_bytes(body[:4], "big"), body[4:12], int.from_bytes(body[12:16], "big")
+    refuse_unless(all(frame[0] & 15 == number & 15 for frame in frames), "low")
     signed = cbor.encode(["tombolo-epoch-1", sender, number, salt, counter])
     refuse_unless(verify(sender, signed, body[16:]), "signature")
     return number, salt, counter

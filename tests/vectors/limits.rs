@@ -146,7 +146,6 @@ fn fragment_of(bytes: usize, why: &str) -> Json {
 
 pub(super) fn accepted() -> Vec<Json> {
     vec![
-        members(1_000, "1,000 members"),
         kiss_of(2_000, "2,000 bytes"),
         fragment_of(254, "a payload of 254 bytes"),
         snapshot_of(262_144, "a text of 262,144 bytes with its head"),

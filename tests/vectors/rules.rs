@@ -449,6 +449,15 @@ fn frames() -> Vec<Json> {
     ]
 }
 
+/// An announcement that was cut into more parts than one may be.
+fn in_four_parts(frame: &[u8]) -> Vec<Json> {
+    let (head, body) = frame.split_at(4);
+    let hash = blake3::hash(body);
+    let check = &hash.as_bytes()[..2];
+    let parts = body.chunks(20).zip(0_u8..);
+    parts.map(|(slice, n)| json!(hex([head, &[n << 4 | 4], check, slice].concat()))).collect()
+}
+
 fn keys() -> Vec<Json> {
     let sealed = having("sealed");
     let seal = |why, bytes: String, owner: u8, epoch: u32, reader: u8| {
@@ -472,6 +481,8 @@ fn keys() -> Vec<Json> {
         announcement("of another sender", vec![opened["frame"].clone()], 1),
         announcement("a bit of the salt changed", vec![json!(flip(&opened["frame"], 9))], 2),
         announcement("a bit of the signature changed", vec![json!(flip(&opened["frame"], 80))], 2),
+        announcement("the low bits of another number", vec![json!(flip(&opened["frame"], 0))], 2),
+        announcement("in four parts", in_four_parts(&unhex(&opened["frame"])), 2),
         announcement("a part less", vec![parts[0].clone()], 2),
         announcement("a part that was changed", vec![parts[0].clone(), json!(flip(&parts[1], 20))], 2),
         seal("for other readers", honest(), 1, 7, 1),
