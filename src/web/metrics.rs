@@ -3,7 +3,7 @@
 //! A figure of a peer stops where its "next by" has passed, so that Prometheus marks it as stale; the times stay, and the query
 //! subtracts. No sample carries a time of its own. Peers have their names as labels, never a DID.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::collector::Collector;
@@ -68,16 +68,30 @@ const REJECTIONS: Metric = Metric("tombolo_rejections", "What was refused since 
 const ALARMS: Metric = Metric("tombolo_alarms", "Conditions that need the operator, by kind");
 const DOCUMENTS: Metric = Metric("tombolo_documents", "Documents that this node participates in");
 
-/// The kind of body that a client accepts: OpenMetrics, or the older text, which reads the same lines.
-pub(super) fn content_type(accepted: &str) -> &'static str {
+/// All figures of one moment in the form that a client accepts, OpenMetrics or the older text, with its content type.
+pub(super) fn answer(accepted: &str, snapshot: &Snapshot) -> (&'static str, String) {
+    let text = encode(snapshot);
     match accepted.contains("application/openmetrics-text") {
-        true => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        false => "text/plain; version=0.0.4; charset=utf-8",
+        true => ("application/openmetrics-text; version=1.0.0; charset=utf-8", text),
+        false => ("text/plain; version=0.0.4; charset=utf-8", older_text(&text)),
     }
 }
 
-/// All figures of one moment as text.
-pub(super) fn encode(snapshot: &Snapshot) -> String {
+/// The same figures in the older text: there a counter is described under the name of its samples.
+fn older_text(text: &str) -> String {
+    let counter = |line: &str| Some(line.strip_prefix("# TYPE ")?.strip_suffix(" counter")?.to_owned());
+    let counters: BTreeSet<String> = text.lines().filter_map(counter).collect();
+    let described = |line: &str| {
+        let (mark, rest) = line.split_at_checked("# TYPE ".len())?;
+        let (name, words) = rest.split_once(' ')?;
+        let is_described = matches!(mark, "# TYPE " | "# HELP ") && counters.contains(name);
+        is_described.then(|| format!("{mark}{name}_total {words}\n"))
+    };
+    text.lines().map(|line| described(line).unwrap_or_else(|| format!("{line}\n"))).collect()
+}
+
+/// All figures of one moment as OpenMetrics.
+fn encode(snapshot: &Snapshot) -> String {
     let mut sheet = Sheet::default();
     sheet.gauge(BUILD_INFO, vec![("version", env!("CARGO_PKG_VERSION").to_owned())], 1.0);
     let status = &snapshot.status;
@@ -324,6 +338,28 @@ mod tests {
                               "by_priority": [{ "what": "state", "today_s": 3.5, "left_s": 2.0 }] }]),
             ..Snapshot::default()
         }
+    }
+
+    /// Each sample has a description under its own name, which promtool asks for.
+    #[test]
+    fn the_older_text_describes_counters_by_the_name_of_their_samples() {
+        let snapshot = snapshot("here", "# TYPE tombolo_link_bytes counter");
+        let (kind, older) = answer("text/plain", &snapshot);
+        assert!(kind.starts_with("text/plain"));
+        for line in [
+            "# TYPE tombolo_link_bytes_total counter",
+            "# TYPE tombolo_peer_up gauge",
+            "# HELP tombolo_link_bytes_total ",
+        ] {
+            assert!(older.contains(line), "no {line} in\n{older}");
+        }
+        let (kind, open) = answer("application/openmetrics-text;version=1.0.0", &snapshot);
+        assert!(kind.starts_with("application/openmetrics-text"));
+        assert!(open.contains("# TYPE tombolo_link_bytes counter"), "{open}");
+        let samples = |text: &str| {
+            text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(samples(&older), samples(&open));
     }
 
     #[test]

@@ -94,8 +94,8 @@ async fn measured(State(web): State<Web>, headers: HeaderMap) -> Response {
         }
     };
     let accepted = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let kind = metrics::content_type(accepted);
-    respond(StatusCode::OK, kind, metrics::encode(&snapshot))
+    let (kind, text) = metrics::answer(accepted, &snapshot);
+    respond(StatusCode::OK, kind, text)
 }
 
 /// Whether the node answers: for a service manager or a container's health check. It shows nothing else, to any client.
