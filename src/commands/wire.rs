@@ -63,7 +63,7 @@ pub struct CommandParties {
 pub struct CommandTimes {
     /// When it was made.
     pub made_s: u64,
-    /// When it expires.
+    /// When it expires: from then on nothing is run.
     pub expires_s: u64,
 }
 

@@ -33,7 +33,7 @@ impl CompactValue {
         }
     }
 
-    /// The value itself.
+    /// The value itself; a packed one is unpacked.
     pub fn into_value(self) -> Value {
         match self.0 {
             Form::Tree(value) => value,
@@ -41,7 +41,7 @@ impl CompactValue {
         }
     }
 
-    /// Its canonical CBOR.
+    /// Its canonical CBOR, as it is hashed and sent.
     pub fn to_cbor(&self) -> Vec<u8> {
         match &self.0 {
             Form::Tree(value) => tombolo_delta::to_cbor(value),

@@ -96,9 +96,10 @@ impl Ord for KeyPath {
         }
         let (mut ours, mut others) = (self.segments(), other.segments());
         loop {
-            match (ours.next_bytes(), others.next_bytes()) {
-                (Some(a), Some(b)) if a == b => {}
-                (a, b) => return a.cmp(&b),
+            let (a, b) = (ours.next_bytes(), others.next_bytes());
+            match a.cmp(&b) {
+                Ordering::Equal if a.is_some() => {}
+                ordering => return ordering,
             }
         }
     }

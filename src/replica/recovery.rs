@@ -11,7 +11,7 @@
 //! sequences that the identity has used, until a peer has answered what it holds ([`Recovery::peer_answered`]) or the operator
 //! states that the node is new.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
@@ -47,8 +47,8 @@ pub struct Recovery {
     withheld: BTreeMap<LayerHash, Withheld>,
     /// States that were asked for: once is enough.
     settled: BTreeSet<(LayerHash, State)>,
-    /// Keys written since the start, per document with an own layer: a restore keeps these.
-    written: BTreeMap<DocumentId, BTreeSet<KeyPath>>,
+    /// Keys written since the start, per document with an own layer: a restore keeps these. Only looked up, so their order is not seen.
+    written: BTreeMap<DocumentId, HashSet<KeyPath>>,
     /// Set when another machine signs with this node's key: nothing is signed any more.
     stopped: Option<StopReason>,
     /// What a peer's answer is waited for.

@@ -349,7 +349,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     Ok(())
 }
 
-/// The peers.
+/// The peers that the store has, by identity.
 pub(super) fn peers(transaction: &ReadTransaction) -> Result<Vec<Peer>, StoreError> {
     transaction.open_table(PEERS)?.iter()?.map(|item| records::decode(item?.1.value())).collect()
 }
