@@ -150,7 +150,7 @@ pub(super) enum CliCommand {
     Peers,
     /// Change what a peer may do
     #[command(
-        after_help = "Examples:\n  tombolo trust harbour observer\n  tombolo trust z6MkhaXg trusted\n\nLevels: trusted reads and writes our documents, observer reads, untrusted neither."
+        after_help = "Examples:\n  tombolo trust harbour observer\n  tombolo trust z6MkhaXg trusted\n\nLevels: trusted reads and writes our documents, observer reads, untrusted neither.\nA lower level drops our copies of what it no longer grants."
     )]
     Trust {
         /// A name, a DID or the start of one

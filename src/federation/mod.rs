@@ -136,12 +136,7 @@ impl Federation {
         self.peers.remove(id)
     }
 
-    /// Whether an identity is neither this node nor a peer of it.
-    pub fn is_stranger(&self, id: &PeerId) -> bool {
-        *id != self.me && !self.peers.contains_key(id)
-    }
-
-    /// Forgets the audience of an owner that is no peer any more.
+    /// Forgets the audience of an owner of which it is no longer kept.
     pub fn forget_audience(&mut self, owner: &PeerId) {
         self.audiences.remove(owner);
     }
@@ -225,17 +220,21 @@ impl Federation {
         self.part(document).is_ok()
     }
 
+    /// Whether the level that the operator gave a document's owner leaves this node no part in it. A suspension ends without the
+    /// operator, and does not count.
+    pub fn is_given_up(&self, document: &DocumentId) -> bool {
+        let level = match document.owner == self.me {
+            true => TrustLevel::Trusted,
+            false => self.peers.get(&document.owner).map_or(TrustLevel::Untrusted, |peer| peer.trust_level),
+        };
+        part_at(level, &document.name).is_err()
+    }
+
     fn part(&self, document: &DocumentId) -> Result<(), Refusal> {
-        match self.level(&document.owner) {
-            _ if self.forgotten.contains(document) => Err(Refusal::Forgotten),
-            TrustLevel::Trusted => Ok(()),
-            TrustLevel::Observer if document.name.as_str() == DocumentName::DEPLOYS => {
-                Err(Refusal::ObservedOnly)
-            }
-            TrustLevel::Observer if document.name.is_reserved() => Ok(()),
-            TrustLevel::Observer => Err(Refusal::ObservedOnly),
-            TrustLevel::Untrusted => Err(Refusal::OwnerNotTrusted),
+        if self.forgotten.contains(document) {
+            return Err(Refusal::Forgotten);
         }
+        part_at(self.level(&document.owner), &document.name)
     }
 
     /// Whether an author's layer counts in an owner's map documents, by the newest audience held.
@@ -297,6 +296,17 @@ impl Federation {
         let lists = held.audience.lists(reader);
         let is_audience = layer.document.name.as_str() == DocumentName::AUDIENCE;
         lists && (is_audience || held.sequence >= audience_sequence)
+    }
+}
+
+/// Whether a document of an owner of this level is kept here.
+fn part_at(level: TrustLevel, name: &DocumentName) -> Result<(), Refusal> {
+    match level {
+        TrustLevel::Trusted => Ok(()),
+        TrustLevel::Observer if name.as_str() == DocumentName::DEPLOYS => Err(Refusal::ObservedOnly),
+        TrustLevel::Observer if name.is_reserved() => Ok(()),
+        TrustLevel::Observer => Err(Refusal::ObservedOnly),
+        TrustLevel::Untrusted => Err(Refusal::OwnerNotTrusted),
     }
 }
 

@@ -419,14 +419,20 @@ impl Membership {
 
     // ---- the list of peers -------------------------------------------------------------------------------
 
-    /// Adds a peer or replaces its record.
+    /// Adds a peer or replaces its record. Where its level is lower than before, the documents in which it leaves this node no part
+    /// are gone from memory and disk.
     pub fn put_peer(&mut self, core: &mut Core, replica: &mut Replica, peer: Peer) {
+        let before = replica.federation().peer(&peer.id).map(|before| before.trust_level);
+        let is_lower = before.is_some_and(|before| peer.trust_level < before);
         core.gate.write(StoreWrite::PutPeer(peer.clone()));
         if !peer.trust_level.may_write() {
             // Only the clocks of trusted peers count.
             core.clock.forget(&peer.id);
         }
         replica.put_peer(peer);
+        if is_lower {
+            replica.drop_given_up(core);
+        }
         core.event(Event::PeersChanged);
     }
 

@@ -1,4 +1,5 @@
-//! The end of documents: those that their owner ends, by its audience, and those of peers that the operator has forgotten here.
+//! The end of documents: those that their owner ends, by its audience, and those of peers that the operator has
+//! forgotten or given up here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -66,15 +67,18 @@ impl Replica {
         self.drop_layers(core, &over);
     }
 
-    /// Drops the documents whose owner is no peer. What this node itself has signed in them stays, hidden, since its sequences are
+    /// Drops the documents in which the levels of peers leave this node no part: all of those that are none or are untrusted, and of
+    /// those that it only observes what they made. What this node itself has signed in them stays, hidden, since its sequences are
     /// used.
-    pub(super) fn drop_documents_of_strangers(&mut self, core: &mut Core) {
-        let is_gone = |id: &LayerId| id.author != core.me && self.federation.is_stranger(&id.document.owner);
+    pub fn drop_given_up(&mut self, core: &mut Core) {
+        let is_gone = |id: &LayerId| id.author != core.me && self.federation.is_given_up(&id.document);
         let gone = self.layers.layers().map(|layer| &layer.head().layer).filter(|id| is_gone(id));
         let gone: Vec<LayerId> = gone.cloned().collect();
         for id in &gone {
             self.drop_layer(core, id);
-            self.federation.forget_audience(&id.document.owner);
+            if id.document.name.as_str() == DocumentName::AUDIENCE {
+                self.federation.forget_audience(&id.document.owner);
+            }
         }
         self.rights_changed |= !gone.is_empty();
     }

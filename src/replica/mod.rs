@@ -109,7 +109,7 @@ impl Replica {
         core.clock.put_right();
         self.transfers = Transfers::default();
         self.federation.set_forgotten(ending::read_forgotten(&loaded.meta));
-        self.drop_documents_of_strangers(core);
+        self.drop_given_up(core);
         let owners: Vec<_> = self.layers.documents().map(|(id, _)| id.owner).collect();
         for owner in owners {
             self.learn_audience(&owner);

@@ -22,7 +22,7 @@ impl Replica {
     pub fn remove_peer(&mut self, core: &mut Core, id: &PeerId) {
         self.federation.remove_peer(id);
         self.rights_changed = true;
-        self.drop_documents_of_strangers(core);
+        self.drop_given_up(core);
     }
 
     /// Sets which identities notices suspend.

@@ -1,5 +1,7 @@
 //! Documents come to life by their owner alone, end by it for all, and are forgotten by a reader for itself.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::core::InputRejection;
 use crate::federation::Refusal;
@@ -175,4 +177,59 @@ fn a_layer_that_is_removed_from_disk_leaves_the_others_as_they_are() {
         assert_eq!(text(&wire.get(0, name), "k"), Some(name.into()));
     }
     assert!(!knows(&mut wire, 0, "b"));
+}
+
+/// The names of what a node holds of another's documents, in memory, by others than itself; what its disk holds is the same.
+fn held_of(wire: &Wire, at: usize, owner: usize) -> Vec<String> {
+    let (me, owner) = (wire.nodes[at].peer_id(), wire.nodes[owner].peer_id());
+    let theirs = |id: &&LayerId| id.document.owner == owner && id.author != me;
+    let in_memory = wire.nodes[at].replica.layers().layers().map(|layer| &layer.head().layer);
+    let in_memory: Vec<LayerId> = in_memory.filter(theirs).cloned().collect();
+    let loaded = wire.nodes[at].core.gate.store().load().unwrap();
+    let on_disk = loaded.layers.iter().map(|layer| &layer.signed.head.layer).filter(theirs);
+    let (memory, disk): (BTreeSet<_>, BTreeSet<_>) = (in_memory.iter().collect(), on_disk.collect());
+    assert_eq!(memory, disk);
+    memory.into_iter().map(|id| id.document.name.as_str().to_owned()).collect()
+}
+
+/// A lower level leaves a peer's documents neither in memory nor on disk, but for what it still grants; a higher one brings them again.
+#[test]
+fn documents_of_a_peer_that_lost_its_level_are_gone_until_it_has_it_again() {
+    for level in [TrustLevel::Observer, TrustLevel::Untrusted] {
+        let mut wire = friends(3);
+        wire.create(0, "notes");
+        wire.set(0, "notes", "k", "v".repeat(4_000).as_str()).unwrap();
+        wire.ask(0, Write::PublishState { state: NodeState::default() }).unwrap();
+        wire.pass(2_000);
+        wire.set(1, "n0/notes", "mine", "w").unwrap();
+        wire.set(2, "n0/notes", "theirs", "w").unwrap();
+        wire.pass(20_000);
+        let before = (wire.hashes(1), held_of(&wire, 1, 0));
+        assert_eq!(before.1.iter().filter(|name| *name == "notes").count(), 2, "{before:?}");
+        let peer = crate::identity::did(&wire.nodes[0].peer_id());
+        let trust = |level| Admin::Trust { peer: peer.clone(), level };
+        wire.ask(1, trust(level)).unwrap();
+        let kept: &[&str] = if level == TrustLevel::Observer { &["audience", "keys", "state"] } else { &[] };
+        let left = held_of(&wire, 1, 0);
+        assert!(left.iter().all(|name| kept.contains(&name.as_str())), "{level:?}: {left:?}");
+        assert_eq!(left.is_empty(), kept.is_empty(), "{level:?}: {left:?}");
+        // Nothing comes back by a relay, by the peer itself, or by a restart.
+        wire.set(0, "notes", "later", "x").unwrap();
+        wire.pass(20_000);
+        wire.restart(1);
+        wire.connect(1, 2);
+        wire.connect(0, 1);
+        wire.pass(20_000);
+        assert!(!held_of(&wire, 1, 0).iter().any(|name| name == "notes"), "{level:?}");
+        assert!(!knows(&mut wire, 1, "n0/notes"));
+        wire.ask(1, trust(TrustLevel::Trusted)).unwrap();
+        wire.connect(0, 1);
+        wire.pass(60_000);
+        let after = (wire.hashes(1), held_of(&wire, 1, 0));
+        assert_eq!((after.0.keys().collect::<Vec<_>>(), &after.1), (before.0.keys().collect(), &before.1));
+        assert_eq!(wire.hashes(0), after.0, "{level:?}");
+        let notes = wire.get(1, "n0/notes");
+        assert!(["k", "mine", "theirs", "later"].iter().all(|key| notes.get(key).is_some()), "{notes:?}");
+        assert!(wire.status(1).alarms.is_empty() && wire.status(1).forks.is_empty());
+    }
 }
