@@ -102,8 +102,8 @@ impl ChannelLayer {
     }
 
     /// The base that serves most listeners, and which: the newest that all have, the *anchor*; else what the one
-    /// furthest behind has, for those who have it as well. Where one has no state known here, the whole layer
-    /// serves all.
+    /// furthest behind has, for those who have it as well. Where one has no state known here, or makes nothing of deltas, the whole
+    /// layer serves all.
     pub(super) fn supply_for(
         &self,
         layer: &LayerHash,
@@ -112,6 +112,9 @@ impl ChannelLayer {
         let newest = self.states.back().filter(|_| !lacking.is_empty())?;
         let for_all =
             |base| Some(SupplyPlan { base, targets: lacking.iter().map(|(peer, _)| **peer).collect() });
+        if lacking.iter().any(|(_, listener)| listener.needs_whole(layer)) {
+            return for_all(None);
+        }
         let is_anchor =
             |base: &&State| *base < newest && lacking.iter().all(|(_, listener)| listener.holds(layer, base));
         if let Some(anchor) = self.states.iter().rev().find(is_anchor) {

@@ -10,6 +10,10 @@ use crate::sync::broadcast::status::{LagKind, LayerLag};
 use crate::sync::frontier::{Frontier, State};
 use crate::time::{Millis, Mono};
 
+/// Reports in a row that do not show what was sent as deltas; then the layer goes whole. Even where half of all frames are lost,
+/// so many are hardly ever lost one after the other.
+const DELTAS_IN_VAIN_MAX: u32 = 8;
+
 /// A state that was sent to a listener.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Supplied {
@@ -43,6 +47,8 @@ pub(super) struct ChannelListener {
     bases: BTreeMap<LayerHash, BTreeSet<State>>,
     /// What was sent to it and may have been missed.
     supplied: BTreeMap<LayerHash, Supplied>,
+    /// How many of its reports in a row did not show what it had been sent of a layer.
+    in_vain: BTreeMap<LayerHash, u32>,
     /// When a layer was first changed here after the state that it holds. An entry counts only while it lacks the layer.
     behind_since: BTreeMap<LayerHash, Mono>,
 }
@@ -63,6 +69,12 @@ impl ChannelListener {
     /// Whether it holds a state of a layer, or a newer one, as far as known.
     pub(super) fn has(&self, layer: &LayerHash, state: State) -> bool {
         self.state(layer).is_some_and(|theirs| theirs >= state)
+    }
+
+    /// Whether deltas of a layer were sent to it in vain so often that it may not hold the base that it reports: four bytes of a root
+    /// do not distinguish a state from another of the same sequence and content.
+    pub(super) fn needs_whole(&self, layer: &LayerHash) -> bool {
+        self.in_vain.get(layer).is_some_and(|times| *times >= DELTAS_IN_VAIN_MAX)
     }
 
     fn was_supplied(&self, layer: &LayerHash, state: State) -> bool {
@@ -158,6 +170,7 @@ impl ChannelListener {
         if self.has(&layer, state) {
             return;
         }
+        self.in_vain.remove(&layer);
         let before = self.state(&layer);
         let sent_at = sent.into_iter().flatten().rev().find(|sent| sent.state == state).map(|sent| sent.at);
         if let (Some(sent_at), Some(since)) = (sent_at, self.behind_since.get_mut(&layer)) {
@@ -209,10 +222,19 @@ impl ChannelListener {
 
     /// Its report does not show a layer's newest state here. `crossing`: what was sent too late for the report.
     pub(super) fn note_lack(&mut self, layer: LayerHash, theirs: Option<State>, crossing: Option<Supplied>) {
-        match crossing {
-            Some(supplied) => self.supplied.insert(layer, supplied),
+        let sent = match crossing {
+            Some(supplied) => {
+                self.supplied.insert(layer, supplied);
+                None
+            }
             None => self.supplied.remove(&layer),
         };
+        if theirs > self.state(&layer) {
+            // It has come further, if not as far as what was sent.
+            self.in_vain.remove(&layer);
+        } else if sent.is_some() {
+            *self.in_vain.entry(layer).or_default() += 1;
+        }
         // It knows best what it has.
         self.bases.insert(layer, theirs.into_iter().collect());
     }
@@ -252,7 +274,14 @@ impl ChannelListener {
 
     /// What was sent long enough ago to be received, and does not show in a report, was missed.
     pub(super) fn forget_missed(&mut self, now: Mono, settle: Millis) {
-        self.supplied.retain(|_, supplied| supplied.at + settle > now);
+        let ChannelListener { supplied, theirs, in_vain, .. } = self;
+        supplied.retain(|layer, sent| {
+            let is_on_its_way = sent.at + settle > now;
+            if !is_on_its_way && theirs.get(layer).is_none_or(|theirs| theirs < sent.state) {
+                *in_vain.entry(*layer).or_default() += 1;
+            }
+            is_on_its_way
+        });
     }
 
     /// It is no longer ahead once this node holds all that it reported.

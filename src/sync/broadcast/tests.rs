@@ -15,6 +15,8 @@ struct Station {
     engine: BroadcastEngine,
     layers: BTreeMap<(PeerId, LayerHash), Vec<State>>,
     cut_off: bool,
+    /// What it reports as its base is another state of that sequence and content: no delta fits.
+    takes_no_delta: bool,
 }
 
 struct World {
@@ -56,7 +58,8 @@ impl World {
         for number in 0..count {
             let me = peer(number);
             let engine = BroadcastEngine::new(me, TIMING, world.now, Random::new(&world.random.bytes()));
-            let mut station = Station { me, engine, layers: BTreeMap::new(), cut_off: false };
+            let mut station =
+                Station { me, engine, layers: BTreeMap::new(), cut_off: false, takes_no_delta: false };
             for owner in 0..count {
                 let mine: BTreeMap<_, _> = (0..layers)
                     .map(|n| (layer(n), LayerOffer { state: state(1), bases: Vec::new(), rank: 3 }))
@@ -170,7 +173,7 @@ impl Station {
                         .handle_input(now, Input::Overheard { owner: *owner, from, layer: *layer, state });
                     return;
                 }
-                if base.is_some_and(|base| !states.contains(&base)) {
+                if base.is_some_and(|base| self.takes_no_delta || !states.contains(&base)) {
                     return self.engine.handle_input(now, Input::BaseMissing { owner: *owner });
                 }
                 states.push(state);
@@ -335,6 +338,21 @@ fn a_stranger_to_the_documents_gets_them_whole_and_once() {
     world.run(600_000);
     assert!(world.converged(), "{:?}", world.sent);
     assert_eq!(world.sent.get("whole"), Some(&4), "{:?}", world.sent);
+}
+
+/// An author whose disk was restored has signed a state once more: its listeners hold another of the same sequence and content, and no
+/// delta from it fits there. After some of them the layer goes whole.
+#[test]
+fn who_makes_nothing_of_deltas_is_sent_the_layer_whole() {
+    for loss_permille in [0, 300] {
+        let mut world = World::in_step(3, 2, loss_permille, 5);
+        world.run(TIMING.heartbeat.ms());
+        world.stations[1].takes_no_delta = true;
+        world.write(0, 0);
+        world.run(24 * TIMING.heartbeat.ms());
+        assert!(world.converged(), "{:?}", world.sent);
+        assert!((1..=3).contains(&world.sent["whole"]) && world.sent["delta"] <= 24, "{:?}", world.sent);
+    }
 }
 
 #[test]
