@@ -8,6 +8,13 @@ pub(super) fn refused() -> Vec<Json> {
     [fragments(), carriers()].concat()
 }
 
+/// The message of three fragments as one of four, whose last has nothing but filling.
+fn a_fragment_of_filling(sent: &[&str]) -> [String; 4] {
+    let of_four = |at: usize| sent[at].replacen("bc8002", "bc8003", 1);
+    let filled = of_four(0).replacen("9001", "900f", 1);
+    [filled, of_four(1), of_four(2), format!("bc800303{}", "00".repeat(14))]
+}
+
 fn fragments() -> Vec<Json> {
     const SENT: [&str; 4] = [
         "bc80020090017468652073616e6420686f6c",
@@ -41,6 +48,7 @@ fn fragments() -> Vec<Json> {
             &[sent(0).replacen("bc8002009001", "bc8002004001", 1), sent(1), sent(2)],
         ),
         long("R2", "a filling that is not zero", &[sent(0), sent(1), flip(&json!(SENT[2]), 1_000)]),
+        long("R2", "a last fragment of filling alone", &a_fragment_of_filling(&SENT)),
         long("R2", "83 fragments dealt to their two blocks in turn", &dealt_in_turn()),
         long("R3", "parity was changed", &[sent(0), sent(1), changed(3)]),
         long(
@@ -49,6 +57,8 @@ fn fragments() -> Vec<Json> {
             &[sent(0), sent(1), sent(3).replacen("bc800203", "bc800204", 1)],
         ),
         nack("the highest bit of an entry is set", "aabc808005"),
+        nack("no fragment of a block", "aabc800000"),
+        nack("an empty bitmap", "aabc804000"),
         nack("a block that the message does not have", "aabc804105"),
         nack("a fragment that the block does not have", "aabc804008"),
         nack("more fragments than the block has", "aabc800004"),

@@ -115,6 +115,7 @@ fn signatures() -> Vec<Json> {
         envelope("E2", "a name of 65 bytes", with(&state, 2, text(&"x".repeat(65)))),
         envelope("E2", "a name with a control character", with(&state, 2, text("a\u{7}"))),
         envelope("E3", "sequence 0", with(&state, 4, n(0))),
+        envelope("E3", "an audience sequence of 2^53", with(&state, 6, n(1 << 53))),
         envelope(
             "E3",
             "a time of 2^48, truly signed",
