@@ -268,7 +268,8 @@ def nack(data, blocks):
         body, rest = rest[1:1 + size], rest[1 + size:]
         bits = [n for n in range(8 * size) if body[n // 8] >> n % 8 & 1]
         missing = bits if has_map else body[0]
-        refuse_unless(bits[-1:] < [blocks[block]] if has_map else 1 <= missing <= blocks[block], "Count")
+        least, most = (len(bits), max(bits, default=0) + 1) if has_map else (missing, missing)
+        refuse_unless(least > 0 and most <= blocks[block], "Count")
         entries.append([block, missing])
     return data[:1], data[1:3], entries
 
@@ -283,6 +284,7 @@ def message_of(payloads):
         refuse_unless(len(shards) >= size, "Missing")
         stream += b"".join(shards.get(n) or shard_at(size, shards, n) for n in range(size))
     kind, pad = stream[0] >> 4, stream[1]
+    refuse_unless(pad < len(held[0][4]), "Pad")
     body, check = stream[2:len(stream) - pad - 4], stream[len(stream) - pad - 4:len(stream) - pad]
     refuse_unless(kind >= 5 and stream[0] & 15 == 0 and not any(stream[len(stream) - pad:]), "Stream")
     whole = derive("tombolo 2026 radio message 1", bytes([kind]) + body)
