@@ -173,8 +173,11 @@ impl CommandDesk<'_> {
     }
 
     /// Whether it is open what a sender holds of this node: its commands wait, since it may show that this disk was set back.
-    fn is_early(&self, from: &PeerId) -> bool {
-        !self.commands.early.has_shown(from) && !self.is_shown(from)
+    fn is_early(&mut self, from: &PeerId) -> bool {
+        if !self.commands.early.has_shown(from) && self.is_shown(from) {
+            self.commands.early.shown(*from);
+        }
+        !self.commands.early.has_shown(from)
     }
 
     /// Whether a sender has shown what it holds, over a link or by radio, and the two are in step.
@@ -229,8 +232,8 @@ impl CommandDesk<'_> {
     }
 
     /// Runs a deploy for a sender that another protocol has proven, with the same checks and the same record: at most once
-    /// for each `id` of that sender. `made` is when it signed that it asks. What it has led to in the end, if it begins or runs, is returned by
-    /// [`installed`](Self::installed).
+    /// for each `id` of that sender. `made` is when it signed that it asks. What it has led to in the end, if it begins or runs,
+    /// is returned by [`installed`](Self::installed).
     pub(crate) fn install_requested(
         &mut self,
         sender: PeerId,

@@ -128,3 +128,20 @@ fn a_sender_that_shows_nothing_is_waited_for_once() {
     wire.pass(2_000);
     assert_eq!(wire.installs.len(), 1);
 }
+
+/// A sender that was in step once since the start has shown that this disk is not an older one: differences that arise later delay
+/// nothing.
+#[test]
+fn a_sender_that_was_in_step_is_not_waited_for_again() {
+    let mut wire = friends();
+    wire.connect(0, 1);
+    wire.pass(3_000);
+    deploy(&mut wire, "web").unwrap();
+    assert_eq!(wire.installs.len(), 1);
+    end(&mut wire, "done");
+    wire.cut(0, 1);
+    wire.create(1, "log");
+    deploy(&mut wire, "db").unwrap();
+    wire.connect(0, 1);
+    assert_eq!(wire.installs.len(), 2, "before the two are in step");
+}
