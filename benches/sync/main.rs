@@ -17,6 +17,7 @@
 //! | `differ` | 10 of the entries differ, with a base that both know, or none: bytes with the handshake, time |
 //! | `documents` | 1,000 small documents, all equal or 10 differing: bytes with the handshake, time |
 //! | `open`, `put` | a node with 100,000 entries starts; 100,000 entries are put, and the longest wait of another request |
+//! | `worst` | the messages that keep a node with 200,000 entries busy longest, of those that a member can make up |
 //! | `commit` | bytes that a commit of one write hands to the disk; those of an hour with 20 peers that publish each minute |
 
 #![allow(
@@ -32,6 +33,7 @@ mod raw;
 mod rows;
 mod single;
 mod work;
+mod worst;
 
 use std::path::PathBuf;
 
@@ -96,6 +98,7 @@ fn measure(part: Part) -> Figures {
         Part::Writes { entries } => single::writes(entries),
         Part::Documents { documents } => single::documents(documents),
         Part::States { at, a_commit } => single::states(&at, a_commit),
+        Part::Worst { kind } => worst::message(kind),
         Part::CommitBytes { at, commits } => runtime.block_on(nodes::commit_bytes(&at, commits)),
     }
 }

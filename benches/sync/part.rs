@@ -39,6 +39,8 @@ pub(crate) enum Part {
     Documents { documents: usize },
     /// Bytes that the node states of 20 peers hand to the disk in an hour, with so many of them in a commit.
     States { at: PathBuf, a_commit: usize },
+    /// How long a node handles a message of one of the worst kinds.
+    Worst { kind: usize },
     /// Bytes that a commit of one write hands to the disk.
     CommitBytes { at: PathBuf, commits: usize },
 }

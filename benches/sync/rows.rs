@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use crate::SyncArguments;
 use crate::part::{self, Figures, Part, median, medians, run as run_part};
+use crate::worst;
 
 /// One row.
 struct Row {
@@ -72,7 +73,7 @@ pub(crate) fn run(arguments: &SyncArguments) {
     if !bench.json {
         println!("{:<44}{:>14} {:<12}{:>10}", "row", "value", "unit", "ratio");
     }
-    let groups: [(&str, Measure); 8] = [
+    let groups: [(&str, Measure); 9] = [
         ("updates", Bench::updates),
         ("visible", Bench::visible),
         ("write", Bench::write),
@@ -81,6 +82,7 @@ pub(crate) fn run(arguments: &SyncArguments) {
         ("documents", Bench::documents),
         ("large", Bench::large),
         ("commit", Bench::commit),
+        ("worst", Bench::worst),
     ];
     for (name, measure) in groups {
         if wants(name) {
@@ -265,6 +267,19 @@ impl Bench {
         let [put, _] = self.rounds(put, Figures::default);
         self.show(format!("put, {entries} entries"), put.seconds * 1e3, "ms", None);
         self.show(format!("put, {entries} entries, longest wait"), put.other * 1e3, "ms", None);
+    }
+
+    /// The five messages that take longest.
+    fn worst(&self) {
+        let measured = worst::KINDS.iter().enumerate().map(|(kind, name)| {
+            let [ours, _] = self.rounds(|| run_part(&Part::Worst { kind }), Figures::default);
+            (*name, ours.seconds)
+        });
+        let mut measured: Vec<_> = measured.collect();
+        measured.sort_by(|a, b| b.1.total_cmp(&a.1));
+        for (name, seconds) in measured.into_iter().take(5) {
+            self.show(format!("worst, {name}"), seconds * 1e3, "ms", None);
+        }
     }
 
     fn commit(&self) {
