@@ -25,6 +25,9 @@ const ADDRESS: u8 = 0b0001_0000;
 /// The base's distance, 1 to 15; 0: a varint follows.
 const DISTANCE: u8 = 0b0000_1111;
 
+/// Items of a whole envelope.
+const WHOLE_ITEMS: usize = 9;
+
 /// Why bytes are no envelope.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum EnvelopeError {
@@ -158,7 +161,7 @@ pub fn encode_whole(envelope: &Envelope) -> Vec<u8> {
         Payload::Whole(Content::Snapshot(_)) | Payload::Offer => 0,
     };
     let mut out = CborWriter::with_capacity(512 + room);
-    out.array(9).unsigned(u64::from(head.kind.code())).bytes(&head.layer.document.owner.0);
+    out.array(WHOLE_ITEMS).unsigned(u64::from(head.kind.code())).bytes(&head.layer.document.owner.0);
     out.text(head.layer.document.name.as_str());
     match head.layer.author == head.layer.document.owner {
         true => out.value(&Value::Null),
@@ -197,26 +200,34 @@ pub fn decode_whole(bytes: &[u8]) -> Result<Envelope, EnvelopeError> {
 /// An error where the bytes are no whole envelope, or exceed a limit.
 pub fn decode_whole_within(bytes: &[u8], bytes_max: usize) -> Result<Envelope, EnvelopeError> {
     let limits = Limits { bytes_max, depth_max: DEPTH_MAX + 4, items_max: bytes_max };
-    let Value::Array(items) = tombolo_delta::from_cbor(bytes, &limits)? else {
+    if bytes.len() > bytes_max {
+        return Err(CborError::TooLong { bytes: bytes.len(), max: bytes_max }.into());
+    }
+    let mut reader = CborReader::new(bytes, &limits);
+    if reader.enter_array()? != Some(WHOLE_ITEMS) {
         return Err(EnvelopeError::Shape);
-    };
-    let [kind, owner, name, author, sequence, time, audience, signature, last] = items.as_slice() else {
-        return Err(EnvelopeError::Shape);
+    }
+    let items = (1..WHOLE_ITEMS).map(|_| reader.next_value()).collect::<Result<Vec<_>, _>>()?;
+    let [kind, owner, name, author, sequence, time, audience, signature] = items.as_slice() else {
+        unreachable!("so many items were just read");
     };
     let kind = kind.as_u64().and_then(Kind::from_code).ok_or(EnvelopeError::Shape)?;
     let owner = PeerId(fixed(owner)?);
     let author = if author.is_null() { owner } else { PeerId(fixed(author)?) };
     let name = name.as_text().and_then(|n| DocumentName::new(n).ok()).ok_or(EnvelopeError::Shape)?;
-    let (payload, root) = match last {
-        Value::Array(one) => match one.as_slice() {
-            [value] => {
-                let content = Content::from_cbor(kind, &tombolo_delta::to_cbor(value))?;
-                let root = content.root();
-                (Payload::Whole(content), root)
-            }
-            _ => return Err(EnvelopeError::Shape),
-        },
-        other => (Payload::Offer, Root(fixed(other)?)),
+    let (payload, root) = match reader.enter_array()? {
+        Some(1) => {
+            // The rest is the content: it is read once, without a value in between.
+            let content = Content::from_cbor(kind, bytes.get(reader.position()..).unwrap_or_default())?;
+            let root = content.root();
+            (Payload::Whole(content), root)
+        }
+        Some(_) => return Err(EnvelopeError::Shape),
+        None => {
+            let root = Root(fixed(&reader.next_value()?)?);
+            reader.finish()?;
+            (Payload::Offer, root)
+        }
     };
     let head = Head {
         kind,

@@ -24,6 +24,8 @@ pub struct MapChange {
     pub now: Vec<EntryChange>,
     /// What stood there, in the order in which it was replaced.
     before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>,
+    /// The hashes of the buckets before: what is undone is not hashed again.
+    hashes_before: Vec<(BucketIndex, Option<TreeHash>)>,
 }
 
 /// An entry of so many bytes on its way to its place; none drops what stands there.
@@ -349,7 +351,10 @@ impl MapContent {
             (bucket, key, old)
         });
         let before: Vec<_> = before.collect();
-        match self.checked_hashes(buckets_of(&before)) {
+        let buckets = buckets_of(&before);
+        let hash_of = |bucket: &BucketIndex| (*bucket, self.tree.hash(NodePath::from(*bucket)));
+        let hashes_before = buckets.iter().map(hash_of).collect();
+        match self.checked_hashes(buckets) {
             Ok(hashes) => self.tree.update(hashes),
             Err(error) => {
                 self.put_back(before);
@@ -361,15 +366,13 @@ impl MapContent {
                 *entry = self.shared(key).cloned();
             }
         }
-        Ok(MapChange { now, before })
+        Ok(MapChange { now, before, hashes_before })
     }
 
     /// Puts back what a change has replaced; no other has followed it.
     pub fn undo(&mut self, change: MapChange) {
-        let buckets = buckets_of(&change.before);
         self.put_back(change.before);
-        let hashes = self.checked_hashes(buckets);
-        self.tree.update(hashes.expect("the entries that stood there before fit again"));
+        self.tree.update(change.hashes_before);
     }
 
     fn put_back(&mut self, before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>) {
