@@ -11,10 +11,10 @@ use tombolo_mesh::frame::keys::AudienceKey;
 use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed, seal_for_readers};
 use tombolo_transports::PeerId;
 
-use crate::broadcast::audience::{listeners_of, member_peers};
+use crate::broadcast::audience::{listeners_of, member_peers, rank};
 use crate::core::{Core, reserved_document};
 use crate::federation::Audience;
-use crate::layer::{Content, DocumentName, LayerId};
+use crate::layer::{Content, DocumentId, DocumentName, Head, LayerId, Sequence};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::sync::broadcast::message::Heartbeat;
@@ -128,6 +128,14 @@ impl Keys {
                 .any(|peer| federation.is_member(peer) && !self.renewed.contains(&(key.epoch, *peer)))
     }
 
+    /// Whether an owner's `keys` are older than the audience that a layer was signed under. A reader that was removed in
+    /// between has that key: the layer waits for the next, which the owner signs with each audience. Only a relay meets this.
+    pub(super) fn are_behind(replica: &Replica, head: &Head) -> bool {
+        let LayerId { document: DocumentId { owner, name }, .. } = &head.layer;
+        let is_relayed = *owner != replica.federation().me() && rank(name) > 0;
+        is_relayed && audience_sealed_for(replica, owner) < head.audience_sequence
+    }
+
     /// A heartbeat names the audiences that its sender relays, by the keys that it has.
     pub(super) fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
         let names = |key: &AudienceKey| heartbeat.others.iter().any(|(alias, _)| *alias == key.alias().0);
@@ -148,6 +156,12 @@ impl Keys {
         }
         self.previous.get(owner).cloned()
     }
+}
+
+/// The audience that the held `keys` of an owner were signed under.
+pub(super) fn audience_sealed_for(replica: &Replica, owner: &PeerId) -> Sequence {
+    let id = LayerId { document: reserved_document(*owner, DocumentName::KEYS), author: *owner };
+    replica.layer(&id).map_or(Sequence::NONE, |keys| keys.head().audience_sequence)
 }
 
 fn sealed_key(core: &Core, replica: &Replica, owner: &PeerId) -> Option<AudienceKey> {

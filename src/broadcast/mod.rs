@@ -341,6 +341,13 @@ impl Broadcast {
         self.shared.keys.key_of(core, replica, owner)
     }
 
+    /// Whether the own `keys` were signed under an older audience than the present one, or never.
+    pub fn own_keys_are_behind(&self, replica: &Replica) -> bool {
+        let federation = replica.federation();
+        let me = federation.me();
+        keys::audience_sealed_for(replica, &me) < federation.audience_sequence(&me)
+    }
+
     /// The content of the own `keys` document that a change of the audience needs signed.
     pub fn key_renewal(
         &self,

@@ -12,11 +12,12 @@ use tombolo_transports::Medium;
 use tombolo_transports::radio::RadioDownReason;
 
 use super::*;
-use crate::core::InputRejection;
 use crate::core::side::{TestSide, link_caps, pair};
+use crate::core::{InputRejection, reserved_document};
 use crate::federation::TrustLevel;
 use crate::io::Output;
-use crate::layer::KeyPath;
+use crate::layer::{KeyPath, LayerId};
+use crate::replica::ApplyOutcome;
 use crate::sync::broadcast::message::Heartbeat;
 use crate::sync::frontier::State;
 
@@ -150,6 +151,41 @@ fn the_previous_key_is_used_until_every_reader_was_received_under_the_present_on
     station.drive();
     let key = station.broadcast.audience_key(&station.side.core, &station.side.replica, &me).unwrap();
     assert_eq!(station.broadcast.shared.keys.previous(&me, &key), None);
+}
+
+/// A relay that has an owner's new audience and not its new key yet: what was signed after the removal waits for that key.
+#[test]
+fn a_relay_sends_nothing_that_a_removed_reader_could_open() {
+    let (mut station, reader, id) = owner();
+    let owner = station.side.me();
+    let leaving = TestSide::new(8).me();
+    let mut relay = OnAir::of(reader);
+    let bring = |from: &OnAir, to: &mut OnAir, id: &LayerId| {
+        let message = from.side.supply(to.side.me(), id, to.side.replica.state(id));
+        let outcome = to.side.receive(from.side.me(), message);
+        assert!(matches!(outcome, ApplyOutcome::Stored(_)), "{outcome:?}");
+    };
+    let of_owner = |name| LayerId { document: reserved_document(owner, name), author: owner };
+    let (audience, keys) = (of_owner(DocumentName::AUDIENCE), of_owner(DocumentName::KEYS));
+    let waits = |relay: &OnAir| relay.broadcast.radios[&RADIO].awaits_key(&relay.side.replica, &id);
+    station.side.trust(leaving, TrustLevel::Trusted);
+    station.side.sign_audience();
+    station.renew_key(None);
+    for id in [&audience, &keys] {
+        bring(&station, &mut relay, id);
+    }
+    // One reader less.
+    let before = station.audience();
+    station.side.remove(leaving);
+    station.side.sign_audience();
+    station.renew_key(Some(&before));
+    bring(&station, &mut relay, &audience);
+    assert!(!waits(&relay), "what was signed before the removal was for the removed reader too");
+    station.side.set(&id.document, &[("c", Some(3))]);
+    bring(&station, &mut relay, &id);
+    assert!(waits(&relay), "the removed reader has the key");
+    bring(&station, &mut relay, &keys);
+    assert!(!waits(&relay));
 }
 
 // ---- split commits ---------------------------------------------------------------------------------------

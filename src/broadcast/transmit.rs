@@ -11,6 +11,7 @@ use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::station::{Outgoing, Record, SendRefusal, Sent};
 use tombolo_transports::PeerId;
 
+use crate::broadcast::keys::Keys;
 use crate::broadcast::pacing::class_of;
 use crate::broadcast::schedule::{HandOver, OFFERS_MAX};
 use crate::broadcast::split::PartDelta;
@@ -209,6 +210,9 @@ impl RadioLink {
         if id.author == cx.core.me && self.claims_first(cx, &id) {
             return SendOutcome::Nothing;
         }
+        if self.awaits_key(cx.replica, &id) {
+            return SendOutcome::Nothing;
+        }
         let state = cx.replica.state(&id).expect("a layer with a short name is held");
         let (targets, awaits) = self.routed_here(cx, &id, state, targets);
         if targets.is_empty() {
@@ -285,6 +289,12 @@ impl RadioLink {
             tracing::trace!(?state, "supplied on air");
         }
         outcome
+    }
+
+    /// Whether a layer stays due until the owner's present key is here: a reader that was removed may have the one held.
+    pub(super) fn awaits_key(&self, replica: &Replica, id: &LayerId) -> bool {
+        self.spec.mode == Mode::Encrypted
+            && replica.layer(id).is_some_and(|layer| Keys::are_behind(replica, layer.head()))
     }
 
     /// Whether an own layer is withheld now, because a listener shows a state of it that is not known here.
@@ -398,6 +408,9 @@ impl RadioLink {
                 continue;
             }
             let Some(id) = cx.replica.layer_id(layer) else { continue };
+            if self.awaits_key(cx.replica, &id) {
+                continue;
+            }
             let (now, urgency) = (cx.core.now(), self.urgency(cx.replica, &id, false));
             if self.paced_until(now, class_of(&id), urgency).is_some() {
                 continue;

@@ -184,7 +184,8 @@ impl Node {
         let salt = self.core.random.bytes();
         let before = self.replica.federation().audience(&me).cloned();
         let Some(audience) = self.replica.audience_due(salt) else {
-            if self.broadcast.audience_key(&self.core, &self.replica, &me).is_none() {
+            // A policy changes the audience and none of its readers: relays send what is signed under it once the keys are, too.
+            if self.broadcast.own_keys_are_behind(&self.replica) {
                 self.renew_audience_key(None);
             }
             return;

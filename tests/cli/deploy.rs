@@ -178,7 +178,9 @@ fn installed_and_not_answered(pair: &mut Pair) -> String {
     std::fs::remove_file(&hold).unwrap();
     eventually("it has ended at the boat", || status(&pair.boat, &id) == "installed");
     pair.boat_up.take().unwrap().terminate();
-    assert_eq!(status(&pair.attic, &id), "taken");
+    // Where the attic was killed early, it does not know either that the boat took it.
+    let known = status(&pair.attic, &id);
+    assert!(["waiting", "taken"].contains(&known.as_str()), "the answer came all the same: {known}");
     id
 }
 

@@ -9,6 +9,7 @@ use tombolo_sim::report::RunReport;
 const REGRESSIONS: &[(u64, &str)] = &[
     (1_000_015, "a frontier in fragments was taken for content on air though all share a cable"),
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
+    (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
     (
         100_051,
         "a state signed again after a restore was taken on air for the one that listeners held, and no delta fitted",
