@@ -11,6 +11,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
     (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
     (
+        100_698,
+        "a frame of an earlier start was held and asked for without end, and the answers used up the airtime of corrections",
+    ),
+    (
         100_051,
         "a state signed again after a restore was taken on air for the one that listeners held, and no delta fitted",
     ),

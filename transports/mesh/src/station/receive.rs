@@ -51,6 +51,25 @@ impl Default for Inbound {
     }
 }
 
+/// A sealed frame that fits no candidate.
+struct Unopened {
+    address: SenderAddress,
+    why: FrameRejection,
+    candidates: Vec<SenderCandidate>,
+}
+
+impl Unopened {
+    /// Whether a later announcement may open it.
+    fn may_open_later(&self) -> bool {
+        matches!(self.why, FrameRejection::UnknownEpoch | FrameRejection::FarCounter)
+    }
+
+    /// Whether a member other than these may have sent it.
+    fn may_be_of_another(&self, known: &[PeerId]) -> bool {
+        self.candidates.iter().any(|candidate| !known.contains(&candidate.sender))
+    }
+}
+
 /// The share of frames that are missed, from gaps in the counters.
 #[derive(Debug, Default)]
 pub(super) struct LossEstimate {
@@ -115,16 +134,29 @@ impl Station {
     }
 
     fn hear_sealed(&mut self, now: Mono, frame: &[u8]) -> Reception {
+        match self.open_sealed(now, frame) {
+            Ok(reception) => reception,
+            Err(unopened) => Reception::unproved(self.not_opened(now, frame, &unopened)),
+        }
+    }
+
+    /// Reads a sealed frame.
+    ///
+    /// # Errors
+    /// [`Unopened`]: it fits no candidate.
+    fn open_sealed(&mut self, now: Mono, frame: &[u8]) -> Result<Reception, Unopened> {
         let header = Header::decode(frame).filter(|_| frame.len() >= OVERHEAD_BYTES);
-        let Some((header, _)) = header else { return Reception::unproved(Err(FrameRejection::TooShort)) };
+        let Some((header, _)) = header else {
+            return Ok(Reception::unproved(Err(FrameRejection::TooShort)));
+        };
         let candidates = self.channels.candidates(header.alias, header.hint).to_vec();
         if candidates.is_empty() {
-            return Reception::unproved(self.strange(&header));
+            return Ok(Reception::unproved(self.strange(&header)));
         }
         let mut tried = Vec::new();
         for candidate in &candidates {
             match self.try_candidate(now, candidate, &header, frame) {
-                Ok(reception) => return reception,
+                Ok(reception) => return Ok(reception),
                 Err(why) => tried.push(why),
             }
         }
@@ -138,7 +170,7 @@ impl Station {
             FrameRejection::BadTag,
         ];
         let why = ORDER.into_iter().find(|why| tried.contains(why)).unwrap_or(FrameRejection::InOurName);
-        Reception::unproved(self.not_opened(now, frame, address, why, &candidates))
+        Err(Unopened { address, why, candidates })
     }
 
     /// A header that names no member: of an audience of ours, or of another.
@@ -234,16 +266,16 @@ impl Station {
         &mut self,
         now: Mono,
         frame: &[u8],
-        address: SenderAddress,
-        why: FrameRejection,
-        candidates: &[SenderCandidate],
+        unopened: &Unopened,
     ) -> Result<Received, FrameRejection> {
+        let Unopened { address, why, candidates } = unopened;
+        let why = *why;
         match why {
             FrameRejection::Replayed => {
                 self.reject(FrameRejection::Replayed);
                 return Ok(Received::Duplicate);
             }
-            FrameRejection::UnknownEpoch | FrameRejection::FarCounter => self.hold(now, frame),
+            _ if unopened.may_open_later() => self.hold(now, frame),
             FrameRejection::BadTag | FrameRejection::TooOld => {
                 let others = candidates.iter().filter(|candidate| candidate.sender != self.me);
                 let failed = others.filter(|candidate| self.epochs.failed(candidate.sender)).count();
@@ -254,7 +286,7 @@ impl Station {
             _ => return Err(why),
         }
         let wait = self.random_wait(WAIT_FRAMES);
-        self.epochs.want(now, address, wait);
+        self.epochs.want(now, *address, wait);
         if matches!(why, FrameRejection::BadTag | FrameRejection::TooOld) {
             return Err(why);
         }
@@ -281,13 +313,25 @@ impl Station {
         held.push_back((frame.to_vec(), now));
     }
 
-    /// An announcement was heard: what waited is tried again.
-    fn try_held(&mut self, now: Mono) {
+    /// `signer` was heard: what waited is tried again. What still does not open stays as long as it would have, and its sender is asked
+    /// for further only if that may be another: the word of `signer` is known now, and a frame that does not fit it is of an earlier
+    /// start, replayed, or damaged.
+    fn signer_heard(&mut self, now: Mono, signer: PeerId) {
         let held = std::mem::take(&mut self.inbound.held);
-        for (frame, _) in held.into_iter().filter(|(_, at)| now.since(*at) < HELD_FOR) {
-            let reception = self.hear(now, &frame);
+        let mut sought = BTreeSet::new();
+        for (frame, at) in held.into_iter().filter(|(_, at)| now.since(*at) < HELD_FOR) {
+            let reception = match self.open_sealed(now, &frame) {
+                Ok(reception) => reception,
+                Err(unopened) if unopened.may_open_later() => {
+                    if unopened.may_be_of_another(&[signer, self.me]) {
+                        sought.insert((unopened.address.alias, unopened.address.hint));
+                    }
+                    self.inbound.held.push_back((frame, at));
+                    continue;
+                }
+                Err(unopened) => Reception::unproved(self.not_opened(now, &frame, &unopened)),
+            };
             match reception.outcome {
-                Ok(Received::Held) => {}
                 Ok(_) => self.inbound.later.push_back(reception),
                 Err(rejection) => self.reject(rejection),
             }
@@ -295,6 +339,12 @@ impl Station {
         while self.inbound.later.len() > HELD_FRAMES_MAX {
             self.inbound.later.pop_front();
         }
+        let channels = &self.channels;
+        let is_it = |alias, hint| {
+            let mut candidates = channels.candidates(alias, hint).iter();
+            candidates.any(|candidate| candidate.sender == signer)
+        };
+        self.epochs.found(|alias, hint| is_it(alias, hint) && !sought.contains(&(alias, hint)));
     }
 
     fn hear_clear(&mut self, now: Mono, frame: &[u8]) -> Reception {
@@ -422,11 +472,7 @@ impl Station {
         if news == EpochNews::Older {
             return Err(FrameRejection::OldEpoch);
         }
-        let channels = &self.channels;
-        let is_it =
-            |alias, hint| channels.candidates(alias, hint).iter().any(|candidate| candidate.sender == signer);
-        self.epochs.found(is_it);
-        self.try_held(now);
+        self.signer_heard(now, signer);
         if news == EpochNews::Same {
             // Where its counter stood by its own word is what a restart goes by.
             if known.is_some_and(|known| announcement.counter > known.counter) {

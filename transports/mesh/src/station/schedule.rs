@@ -212,7 +212,8 @@ impl Station {
             .map(|(peer, announcement)| Work::Correction(peer, announcement));
         let correction =
             correction.map(|work| WorkCandidate::new(work, announcement_bytes, Priority::Upkeep));
-        question.into_iter().chain(own).chain(correction).filter(move |_| sealed)
+        // Corrections are the rarest, and a peer is locked out without them: questions, which any station can provoke, come after.
+        correction.into_iter().chain(question).chain(own).filter(move |_| sealed)
     }
 
     fn frame_bytes(&self, item: &Item) -> usize {

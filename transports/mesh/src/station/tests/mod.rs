@@ -173,6 +173,33 @@ fn a_listener_that_missed_the_announcement_asks_and_reads_what_it_kept() {
     assert_eq!(frames(&mut b, (answer_at + ASK_EVERY).ms()), Vec::<Vec<u8>>::new());
 }
 
+/// A replay of what was sent before a restart, or a frame whose first byte was damaged: it fits no epoch that its sender has announced.
+/// Question and answer would go on for ever, and leave no airtime for anything else that the station does unasked.
+#[test]
+fn a_frame_of_an_earlier_start_is_asked_for_once() {
+    let (mut a, mut b) =
+        (station(1, &[1, 2], 10, Default::default()), station(2, &[1, 2], 11, Default::default()));
+    say(&mut a, 0, 1, b"before");
+    let old = frames(&mut a, 0).pop().unwrap();
+    let number = a.epoch().number;
+    let mut a = station(1, &[1, 2], 12, StationRecords { own_epoch: Some(number), ..Default::default() });
+    say(&mut a, 0, 1, b"since");
+    assert_eq!(texts(&hear(&mut b, 0, &frames(&mut a, 0))), ["since"]);
+    record(&mut b);
+    assert_eq!(hear(&mut b, 0, &[old]), [Ok(Received::Held)]);
+    let (mut pair, mut on_air) = ([b, a], 0);
+    for now_ms in (1_000..7_200_000).step_by(1_000) {
+        for from in [0, 1] {
+            for frame in frames(&mut pair[from], now_ms) {
+                on_air += 1;
+                hear(&mut pair[1 - from], now_ms, &[frame]);
+            }
+        }
+    }
+    assert_eq!(on_air, 2, "a question and its answer");
+    assert_eq!(pair[0].inbound.held.len(), 1, "kept, until a newer epoch is told of");
+}
+
 #[test]
 fn a_replay_is_a_duplicate_also_after_a_restart_of_the_listener() {
     let (mut a, mut b) =
