@@ -87,8 +87,8 @@ impl HybridClock {
         }
     }
 
-    /// Steps back to `reference` when the clock had run ahead of it by more than the bound: the system
-    /// clock was fast and has been put right.
+    /// Steps back to `reference` when the clock had run ahead of it by more than the bound: the clock behind it was fast. What
+    /// is stamped next takes part at once.
     pub fn pull_back(&mut self, reference: Wall) {
         if self.last.time() > reference + FUTURE_BOUND {
             self.last = Timestamp::new(reference, 0);
@@ -105,19 +105,19 @@ pub enum TimeSource {
     Median,
     /// The clock of the one or two known peers, while the own clock is not set.
     Peer,
-    /// No clock at all: the logical clock goes on from the newest stamp held.
+    /// No clock at all: time goes on from the last that was believed since the start, or from the newest own stamp on disk.
     Logical,
 }
 
-/// A peer's wall clock, as it was received.
+/// What a clock showed, and when.
 #[derive(Clone, Copy, Debug)]
-struct PeerReading {
+struct ClockReading {
     wall: Wall,
     at: Mono,
 }
 
-impl PeerReading {
-    /// What the peer's clock shows now, if it runs as fast as this node's.
+impl ClockReading {
+    /// What that clock shows now, if it runs as fast as this node's monotonic one.
     fn on(&self, now: Mono) -> Wall {
         let offset = i128::from(self.wall.ms()) - i128::from(self.at.ms());
         clamp(offset + i128::from(now.ms()))
@@ -125,29 +125,49 @@ impl PeerReading {
 }
 
 /// Decides which wall time to believe.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct ReferenceClock {
     /// Newest own stamp known to be durable: a wall clock behind it is wrong.
     newest_own: Wall,
     /// The operator vouches for the system clock.
     operator_set: bool,
-    readings: BTreeMap<PeerId, PeerReading>,
+    readings: BTreeMap<PeerId, ClockReading>,
+    /// The newest own stamp on disk, when that was read.
+    loaded: ClockReading,
+    /// Reference time when a clock was last believed: what was seen and stamped under it must not turn into the future only
+    /// because that clock is not there any more.
+    believed: Option<ClockReading>,
+}
+
+impl Default for ReferenceClock {
+    fn default() -> Self {
+        ReferenceClock::new(Timestamp::default(), false, Mono::ZERO)
+    }
 }
 
 impl ReferenceClock {
-    /// A clock that knows the newest stamp this node ever made durable.
-    pub fn new(newest_own: Timestamp, operator_set: bool) -> Self {
-        ReferenceClock { newest_own: newest_own.time(), operator_set, readings: BTreeMap::new() }
+    /// A clock that knows the newest stamp this node ever made durable, which was read at `at`.
+    pub fn new(newest_own: Timestamp, operator_set: bool, at: Mono) -> Self {
+        let newest_own = newest_own.time();
+        let loaded = ClockReading { wall: newest_own.max(BUILD_DATE), at };
+        ReferenceClock { newest_own, operator_set, readings: BTreeMap::new(), loaded, believed: None }
+    }
+
+    /// Reference time is a clock's at this moment: once there is none, time goes on from here.
+    pub fn believe(&mut self, reference: Wall, at: Mono) {
+        self.believed = Some(ClockReading { wall: reference, at });
     }
 
     /// An authenticated peer sent its wall time.
     pub fn hear(&mut self, peer: PeerId, wall: Wall, now: Now) {
-        self.readings.insert(peer, PeerReading { wall, at: now.mono });
+        self.readings.insert(peer, ClockReading { wall, at: now.mono });
     }
 
-    /// Forgets a removed peer's clock.
+    /// Forgets a removed peer's clock, and what was believed because of it.
     pub fn forget(&mut self, peer: &PeerId) {
-        self.readings.remove(peer);
+        if self.readings.remove(peer).is_some() {
+            self.believed = None;
+        }
     }
 
     /// Whether this node's wall clock may be sent to peers.
@@ -160,8 +180,8 @@ impl ReferenceClock {
         self.fresh(now).map(move |(peer, reading)| (*peer, reading.on(now.mono)))
     }
 
-    fn fresh(&self, now: Now) -> impl Iterator<Item = (&PeerId, &PeerReading)> {
-        let is_fresh = move |reading: &PeerReading| now.mono.since(reading.at) <= CLOCK_HEARD;
+    fn fresh(&self, now: Now) -> impl Iterator<Item = (&PeerId, &ClockReading)> {
+        let is_fresh = move |reading: &ClockReading| now.mono.since(reading.at) <= CLOCK_HEARD;
         self.readings.iter().filter(move |(_, reading)| is_fresh(reading))
     }
 
@@ -179,7 +199,7 @@ impl ReferenceClock {
             (true, _) => (own, TimeSource::Own),
             (false, Some(m)) if is_quorum => (m, TimeSource::Median),
             (false, Some(m)) => (m, TimeSource::Peer),
-            (false, None) => (self.newest_own.max(BUILD_DATE), TimeSource::Logical),
+            (false, None) => (self.believed.unwrap_or(self.loaded).on(now.mono), TimeSource::Logical),
         };
         (wall, source)
     }
@@ -232,7 +252,7 @@ mod tests {
 
     #[test]
     fn the_median_of_three_overrules_a_wrong_own_clock() {
-        let mut clock = ReferenceClock::new(Timestamp::default(), false);
+        let mut clock = ReferenceClock::new(Timestamp::default(), false, Mono::ZERO);
         for (i, offset) in [(1u8, 0), (2, 1_000), (3, 2_000)].map(|(i, ms)| (i, Millis::from_ms(ms))) {
             clock.hear(PeerId([i; 32]), T + offset, now(50, Wall::default()));
         }
@@ -252,13 +272,13 @@ mod tests {
     #[test]
     fn a_clock_that_the_operator_vouches_for_is_not_outvoted() {
         let year = Millis::from_secs(365 * 24 * 3600);
-        let mut clock = ReferenceClock::new(Timestamp::default(), true);
+        let mut clock = ReferenceClock::new(Timestamp::default(), true, Mono::ZERO);
         for peer in 1..=5 {
             clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
         }
         assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
         // One that is gone does not count any more.
-        let mut clock = ReferenceClock::new(Timestamp::default(), false);
+        let mut clock = ReferenceClock::new(Timestamp::default(), false, Mono::ZERO);
         for peer in 1..=3 {
             clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
         }
@@ -269,10 +289,27 @@ mod tests {
 
     #[test]
     fn an_unset_clock_takes_the_peers_and_else_goes_on_logically() {
-        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false);
+        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false, Mono::ZERO);
         assert_eq!(clock.reference(now(0, Wall::default())), (T, TimeSource::Logical));
         clock.hear(PeerId([1; 32]), T + Millis::from_ms(9), now(10, Wall::default()));
         assert_eq!(clock.reference(now(11, Wall::default())), (T + Millis::from_ms(10), TimeSource::Peer));
-        assert_eq!(clock.reference(now(11 + CLOCK_HEARD.ms(), Wall::default())), (T, TimeSource::Logical));
+        let later = 11 + CLOCK_HEARD.ms();
+        assert_eq!(
+            clock.reference(now(later, Wall::default())),
+            (T + Millis::from_ms(later), TimeSource::Logical)
+        );
+    }
+
+    /// The peer whose clock was believed was met once: a day later time does not fall back to what the disk held at the start.
+    #[test]
+    fn time_goes_on_from_what_was_believed_and_not_from_a_removed_peer() {
+        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false, Mono::ZERO);
+        let (peer, hour) = (PeerId([1; 32]), Millis::from_secs(3600));
+        clock.hear(peer, T + hour, now(10, Wall::default()));
+        clock.believe(T + hour, Mono::from_ms(10));
+        let later = now(10 + 2 * CLOCK_HEARD.ms(), Wall::default());
+        assert_eq!(clock.reference(later), (T + hour + 2 * CLOCK_HEARD, TimeSource::Logical));
+        clock.forget(&peer);
+        assert_eq!(clock.reference(later), (T + later.mono.since(Mono::ZERO), TimeSource::Logical));
     }
 }

@@ -245,6 +245,17 @@ impl<A> Day<A> {
         }
     }
 
+    /// The operators of machines whose clock is right again, and whose nodes have no clock that they believe, do as the page of
+    /// alarms advises: a node that has written under a fast clock cannot know by itself that it was fast.
+    pub(crate) fn vouch_for_clocks(&mut self) {
+        for seat in self.erring.clone() {
+            let status = self.simulation.ask(seat, Query::Status);
+            if matches!(status, Ok(Reply::Status(status)) if status.time_source == "logical") {
+                self.simulation.vouch_for_clock(seat);
+            }
+        }
+    }
+
     /// A machine that may only read tries to write: it is refused, and nothing comes of it.
     pub(crate) fn intrude(
         &mut self,

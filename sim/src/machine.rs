@@ -211,6 +211,13 @@ impl Simulation {
         self.machine_mut(seat).clock = clock;
     }
 
+    /// The operator of a machine vouches for its wall clock, and starts its node again.
+    pub fn vouch_for_clock(&mut self, seat: Seat) {
+        self.machine_mut(seat).settings.operator_clock_set = true;
+        self.crash(seat);
+        self.restart(seat);
+    }
+
     /// Virtual time since the simulation began.
     pub fn time(&self) -> Mono {
         self.time

@@ -61,12 +61,15 @@ impl Clockwork {
     /// Starts again from the newest stamp on disk. Peers' clocks received before are forgotten.
     pub fn load(&mut self, newest_own: Timestamp, operator_clock_set: bool) {
         self.hybrid = HybridClock::starting_after(newest_own);
-        self.reference = ReferenceClock::new(newest_own, operator_clock_set);
+        self.reference = ReferenceClock::new(newest_own, operator_clock_set, self.now.mono);
         self.judge();
     }
 
     fn judge(&mut self) {
         self.judged = self.reference.reference(self.now);
+        if self.judged.1 != TimeSource::Logical {
+            self.reference.believe(self.judged.0, self.now.mono);
+        }
     }
 
     /// The node starts: an own state signed later than now, and not here, means a second machine with its key.
@@ -160,14 +163,12 @@ impl Clockwork {
         self.hybrid.observe(stamp, reference);
     }
 
-    /// Follows a fast system clock back after it has been put right. A node alone and without a clock keeps the stamps
-    /// that it has.
+    /// Follows reference time back after a fast clock has been put right, or was that of a peer that is removed: this node must
+    /// not stamp what it would then hold back itself.
     pub fn put_right(&mut self) {
         self.compare();
-        if self.source() != TimeSource::Logical {
-            let reference = self.reference();
-            self.hybrid.pull_back(reference);
-        }
+        let reference = self.reference();
+        self.hybrid.pull_back(reference);
     }
 
     /// Whether reference time has stepped back, by more than the bound, since this was last asked.
@@ -321,6 +322,35 @@ mod tests {
         // Where no step was seen, it is stamped now.
         let mut fresh = clock(0, T);
         assert_eq!(fresh.moved_back(Timestamp::new(T + 9 * FUTURE_BOUND, 3), None).time(), T);
+    }
+
+    /// Neither once the clock is behind what the disk holds, nor once the peer is removed that had the wrong time: what a node writes
+    /// must not wait for its time on that node.
+    #[test]
+    fn what_is_stamped_is_never_held_back_here() {
+        let is_shown = |clock: &mut Clockwork| {
+            clock.put_right();
+            let stamp = clock.tick();
+            assert!(stamp.time() <= clock.reference() + FUTURE_BOUND, "{stamp:?} is ahead");
+        };
+        let half_a_day = Millis::from_secs(12 * 3600);
+        let mut put_right = clock(0, T + half_a_day);
+        put_right.load(Timestamp::new(T + half_a_day, 0), false);
+        let hour = Millis::from_secs(3600);
+        put_right.set_now(Now { mono: Mono::ZERO + hour, wall: T + half_a_day + hour });
+        is_shown(&mut put_right);
+        put_right.set_now(Now { mono: Mono::ZERO + hour, wall: T + hour });
+        assert_eq!(put_right.source(), TimeSource::Logical);
+        is_shown(&mut put_right);
+        assert!(!put_right.stepped_back(), "no clock says that it was fast");
+
+        let (mut misled, liar) = (clock(0, Wall::default()), PeerId([1; 32]));
+        misled.clock_received(liar, PeerClock { wall: T + DAY * 365, uptime: hour, boot: 1 });
+        is_shown(&mut misled);
+        misled.forget(&liar);
+        assert!(misled.reference() < T);
+        is_shown(&mut misled);
+        assert!(misled.stepped_back());
     }
 
     #[test]

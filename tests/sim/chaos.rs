@@ -11,6 +11,11 @@ const REGRESSIONS: &[(u64, &str)] = &[
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
     (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
     (
+        100_396,
+        "a node behind its own stamps, whose clock was put right, held back what it wrote then (so do 101,602 and 102,049)",
+    ),
+    (88, "nobody vouched for a clock that was right again and behind what its node had written"),
+    (
         100_698,
         "a frame of an earlier start was held and asked for without end, and the answers used up the airtime of corrections",
     ),

@@ -122,3 +122,32 @@ fn three_clocks_overrule_a_fast_one() {
     }
     world.no_wrongs();
 }
+
+/// The disk holds stamps of a clock that was half a day fast; it is put right, and no peer is there that shows it. What the machine
+/// wrote since its start, and what it writes now, it reads itself; once a peer is there, both read it.
+#[test]
+fn a_machine_alone_behind_its_own_stamps_reads_what_it_writes() {
+    let mut world = World::of_friends(49, 2);
+    let place = world.create(1, "roster");
+    world.simulation.run_for(MINUTE);
+    world.simulation.cut(Seat(0), Seat(1));
+    world.simulation.set_clock(Seat(1), ahead(12 * HOUR));
+    world.set(1, &place, "before", 1);
+    world.simulation.crash(Seat(1));
+    world.simulation.restart(Seat(1));
+    world.simulation.run_for(HOUR);
+    world.set(1, &place, "since", 2);
+    world.simulation.set_clock(Seat(1), WallClock::default());
+    world.set(1, &place, "now", 3);
+    let written = [("before", 1), ("since", 2), ("now", 3)];
+    for (key, value) in written {
+        assert_eq!(world.get(1, &place, key), Some(value), "{key}");
+    }
+    world.simulation.mend(Seat(0), Seat(1));
+    for who in [0, 1] {
+        for (key, value) in written {
+            world.await_value(who, &place, key, Some(value), MINUTE);
+        }
+    }
+    world.no_wrongs();
+}

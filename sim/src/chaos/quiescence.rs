@@ -21,8 +21,8 @@ use crate::{HOUR, MINUTE, MS, Seat};
 const LOOK: Millis = Millis::from_secs(600);
 
 impl Chaos {
-    /// The network and the clocks work from now on. A machine whose clock was wrong writes once more in each document
-    /// that it may write, so that its stamps are put right.
+    /// The network and the clocks work from now on. A machine whose clock was wrong is vouched for where its node asks for that, and
+    /// writes once more in each document that it may write, so that its stamps are put right.
     pub(super) fn end_faults(&mut self) {
         self.day.simulation.rates = Rates::CLEAN;
         for channel in self.day.simulation.channels() {
@@ -46,6 +46,8 @@ impl Chaos {
                 }
             }
         }
+        self.day.simulation.run_for(MINUTE);
+        self.day.vouch_for_clocks();
         self.day.simulation.run_for(MINUTE);
         for seat in self.day.erring.clone() {
             for drawn in self.documents.clone().iter().filter(|drawn| drawn.kind == Kind::Map) {
