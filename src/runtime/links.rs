@@ -157,7 +157,9 @@ async fn forward(
                 continue;
             }
         };
-        if client.send(task).await.is_err() {
+        // What follows it shares its commit.
+        let sent = if events.is_empty() { client.bring(task).await } else { client.send(task).await };
+        if sent.is_err() {
             break;
         }
     }

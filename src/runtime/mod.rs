@@ -1,8 +1,9 @@
-//! Drives a `Node`: a thread of its own takes tasks from an inbox, lets the node handle them, and runs the effects that
+//! Drives a `Node`: a thread of its own takes tasks from an inbox, lets the node handle them, and hands on the effects that
 //! come back. Sockets, processes and clocks are used here and in the rooms above, and nowhere below.
 //!
 //! | room | what it does |
 //! |---|---|
+//! | [`driver`] | turns of the node: on its thread, and of a small task where it comes in |
 //! | [`journal`] | the newest events, for watchers |
 //! | [`links`] | carries messages between the LAN and the node |
 //! | `tor` | how Tor stands, for `status` and `links` |
@@ -12,8 +13,10 @@
 //! | `install` | runs the operator's command for deploys, and reads the catalogue again when its file changes |
 //!
 //! **Group commit.** The tasks that wait in the inbox are handled together, and the first `poll_output` makes them
-//! durable in one commit: one write when idle, hundreds under load, and no timer.
+//! durable in one commit: one write when idle, hundreds under load, and no timer. One that comes alone does not wait for the
+//! thread.
 
+mod driver;
 pub(crate) mod install;
 pub mod journal;
 pub mod links;
@@ -28,19 +31,19 @@ mod tor;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatus, Transports};
 
+use driver::{Exits, NodeSeat};
 use journal::{EventId, EventJournal, EventReader, EventTap};
 
 use crate::commands::INSTALLS_RUNNING_MAX;
 use crate::io::view::{AlarmView, PingLinkView, PingView, StatusView};
 use crate::io::{AlarmMessage, CallId, CallReply, IncomingCall, OutgoingCall, Sensor, Sensors};
-use crate::node::{Admin, Alarm, Command, CommandError, Event, Input, Node, Output, Reply, RequestId};
-use crate::system_clock::now;
+use crate::node::{Admin, Alarm, Command, CommandError, Input, Node, Reply};
 use crate::watches::{AlarmMessageKey, MESSAGES_WAITING_MAX};
 
 /// Tasks that wait for the node. When full, links and local clients wait in turn.
@@ -136,6 +139,7 @@ pub(crate) struct HostStatus {
 #[derive(Clone)]
 pub struct NodeClient {
     inbox: mpsc::Sender<Task>,
+    seat: Arc<NodeSeat>,
     events: EventTap,
     room: Arc<Semaphore>,
     frames: Arc<Semaphore>,
@@ -154,6 +158,20 @@ pub(crate) struct Driven {
     pub(crate) ended: oneshot::Receiver<()>,
 }
 
+/// The place that a radio's frame takes in the inbox.
+pub(crate) struct FramePlace<'a> {
+    room: OwnedSemaphorePermit,
+    inbox: mpsc::Permit<'a, Task>,
+    seat: &'a NodeSeat,
+}
+
+impl FramePlace<'_> {
+    pub(crate) fn send(self, link: LinkId, bytes: Vec<u8>) {
+        self.seat.note_sent();
+        self.inbox.send(Task::Frame { link, bytes, room: self.room });
+    }
+}
+
 /// Puts a node on a thread of its own.
 pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let (inbox, tasks) = mpsc::channel(INBOX_MAX);
@@ -165,198 +183,21 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let events = EventJournal::new(u32::from_be_bytes(start));
     let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
     let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-    let client = NodeClient { inbox, events: events.tap(), room, frames, host: Arc::default() };
+    let tap = events.tap();
+    let exits = Exits { effects: effects_in, installs: installs_in, messages: messages_in };
+    let seat = Arc::new(NodeSeat::new(node, exits, events));
+    let client = NodeClient { inbox, seat: seat.clone(), events: tap, room, frames, host: Arc::default() };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    let driver = NodeDriver {
-        node,
-        tasks,
-        effects: effects_in,
-        installs: installs_in,
-        messages: messages_in,
-        events,
-        replies: BTreeMap::new(),
-        answers: BTreeMap::new(),
-        call_answers: BTreeMap::new(),
-        last_request: 0,
-    };
     let (over, ended) = oneshot::channel();
     std::thread::Builder::new().name("node".into()).spawn(move || {
-        runtime.block_on(driver.run());
-        // After a panic the sender is dropped unused: the receiver resolves as well.
-        let _ = over.send(());
+        let ran = catch_unwind(AssertUnwindSafe(|| runtime.block_on(seat.run(tasks))));
+        // The store is closed before the end is known, after a panic as well; the receiver resolves either way.
+        seat.clear();
+        if matches!(ran, Ok(true)) {
+            let _ = over.send(());
+        }
     })?;
     Ok(Driven { client, effects, installs, messages, ended })
-}
-
-struct NodeDriver {
-    node: Node,
-    tasks: mpsc::Receiver<Task>,
-    effects: mpsc::Sender<Effect>,
-    installs: mpsc::Sender<install::Install>,
-    messages: mpsc::Sender<Handed>,
-    events: EventJournal,
-    replies: BTreeMap<RequestId, oneshot::Sender<AskAnswer>>,
-    answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
-    call_answers: BTreeMap<RequestId, oneshot::Sender<CallReply>>,
-    last_request: u64,
-}
-
-impl NodeDriver {
-    async fn run(mut self) {
-        self.renew_peers().await;
-        self.effect(Effect::Joining(self.node.report().join_secrets())).await;
-        self.run_effects().await;
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        let mut open = true;
-        while open {
-            // None is left that could ask for anything.
-            let is_over = self.wait(&mut batch).await == Some(0);
-            open = !is_over && self.feed(&mut batch);
-            if !open {
-                self.node.handle_input(now(), Input::Ending);
-            }
-            self.run_effects().await;
-        }
-    }
-
-    /// Waits for tasks, or until the node is due; `Some(0)` when no client is left.
-    async fn wait(&mut self, batch: &mut Vec<Task>) -> Option<usize> {
-        let tasks = self.tasks.recv_many(batch, BATCH_MAX);
-        let Some(due) = self.node.poll_timeout() else { return Some(tasks.await) };
-        let left = Duration::from_millis(due.since(now().mono).ms());
-        tokio::time::timeout(left, tasks).await.ok()
-    }
-
-    /// Hands the node the waiting tasks; returns false once it must stop.
-    fn feed(&mut self, batch: &mut Vec<Task>) -> bool {
-        let mut open = true;
-        let now = now();
-        if batch.is_empty() {
-            self.node.handle_input(now, Input::Timeout);
-        }
-        for task in batch.drain(..) {
-            match task {
-                Task::Input(input) => self.node.handle_input(now, input),
-                Task::Message { link, bytes, room } => {
-                    self.node.handle_input(now, Input::Received { link, bytes });
-                    drop(room);
-                }
-                Task::Frame { link, bytes, room } => {
-                    self.node.handle_input(now, Input::Frame { link, bytes });
-                    drop(room);
-                }
-                Task::Command(command, reply) => {
-                    let request = self.next_request();
-                    prune(&mut self.replies, oneshot::Sender::is_closed);
-                    self.replies.insert(request, reply);
-                    self.node.handle_input(now, Input::Command { request, command });
-                }
-                Task::Join { peer, address, bytes, answer } => {
-                    let request = self.next_request();
-                    prune(&mut self.answers, oneshot::Sender::is_closed);
-                    self.answers.insert(request, answer);
-                    self.node.handle_input(now, Input::JoinRequest { request, peer, address, bytes });
-                }
-                Task::Call { call, answer } => {
-                    let request = self.next_request();
-                    prune(&mut self.call_answers, oneshot::Sender::is_closed);
-                    self.call_answers.insert(request, answer);
-                    self.node.handle_input(now, Input::Call { request, call });
-                }
-                Task::Stop => open = false,
-            }
-        }
-        open
-    }
-
-    /// The list of peers follows calls to inviters, which are put on it: they are not dialled as peers while they are asked. It goes
-    /// before whatever a peer or a program may act upon.
-    async fn run_effects(&mut self) {
-        let mut peers_changed = false;
-        while let Some(output) = self.node.poll_output() {
-            let may_go_before = matches!(
-                output,
-                Output::Event(_) | Output::DialJoin { .. } | Output::Send { .. } | Output::Frame { .. }
-            );
-            if !may_go_before && std::mem::take(&mut peers_changed) {
-                self.renew_peers().await;
-            }
-            match output {
-                Output::Send { link, bytes } => self.effect(Effect::Send(link, bytes)).await,
-                Output::Frame { link, bytes } => self.effect(Effect::Frame(link, bytes)).await,
-                Output::Close { link } => self.effect(Effect::Close(link)).await,
-                Output::DialJoin { inviter, addresses, secret, bytes } => {
-                    let call = JoinDial { inviter, addresses, secret, request: bytes };
-                    self.effect(Effect::DialJoin(call)).await;
-                }
-                Output::JoinAnswer { request, bytes } => {
-                    // Behind the list of peers, by which the links take the joiner.
-                    if let Some(answer) = self.answers.remove(&request) {
-                        self.effect(Effect::JoinAnswer(answer, bytes)).await;
-                    }
-                }
-                Output::Reply { request, result } => {
-                    if let Some(reply) = self.replies.remove(&request) {
-                        let _ = reply.send(AskAnswer { result, up_to: self.events.newest() });
-                    }
-                }
-                Output::Event(event) => {
-                    peers_changed |= matches!(event, Event::PeersChanged);
-                    self.publish(event).await;
-                }
-                Output::CallAnswer { request, reply } => {
-                    if let Some(answer) = self.call_answers.remove(&request) {
-                        let _ = answer.send(reply);
-                    }
-                }
-                Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }).await,
-                // Without an installer it stays taken, and counts as unknown at the next start.
-                Output::Install { key, deploy } => drop(self.installs.send((key, deploy)).await),
-                // Without a notifier none is taken.
-                Output::Notify { key, message } => drop(self.messages.send((key, message)).await),
-            }
-        }
-        if peers_changed {
-            self.renew_peers().await;
-        }
-    }
-
-    async fn publish(&mut self, event: Event) {
-        match &event {
-            Event::JoiningChanged { .. } => {
-                self.effect(Effect::Joining(self.node.report().join_secrets())).await
-            }
-            Event::Alarm(alarm) => tracing::warn!("{alarm}"),
-            Event::PeersChanged
-            | Event::Changed(_)
-            | Event::Ended(_)
-            | Event::Link(_)
-            | Event::Deploy(_)
-            | Event::Presence(_) => {}
-        }
-        self.events.add(now().wall, event);
-    }
-
-    async fn renew_peers(&mut self) {
-        let peers = self.node.report().dialable_peers();
-        self.effect(Effect::Peers(peers)).await;
-    }
-
-    /// Without links the effect is dropped.
-    async fn effect(&mut self, effect: Effect) {
-        let _ = self.effects.send(effect).await;
-    }
-
-    fn next_request(&mut self) -> RequestId {
-        self.last_request += 1;
-        RequestId(self.last_request)
-    }
-}
-
-fn prune<T>(awaited: &mut BTreeMap<RequestId, T>, gone: impl Fn(&T) -> bool) {
-    if awaited.len() >= AWAITED_MAX {
-        awaited.retain(|_, sender| !gone(sender));
-    }
 }
 
 impl NodeClient {
@@ -367,9 +208,9 @@ impl NodeClient {
     }
 
     /// Waits until the inbox has room for a radio's frame, and reserves it; `None` when the node is gone.
-    pub(crate) async fn place_for_frame(&self) -> Option<(OwnedSemaphorePermit, mpsc::Permit<'_, Task>)> {
+    pub(crate) async fn place_for_frame(&self) -> Option<FramePlace<'_>> {
         let room = self.frames.clone().acquire_owned().await.ok()?;
-        Some((room, self.inbox.reserve().await.ok()?))
+        Some(FramePlace { room, inbox: self.inbox.reserve().await.ok()?, seat: &self.seat })
     }
 
     /// Sends a command and waits for the reply; for a `Join` until both sides have agreed.
@@ -404,7 +245,14 @@ impl NodeClient {
 
     async fn ask(&self, command: Command) -> Result<(Reply, EventId), AskError> {
         let (sender, reply) = oneshot::channel();
-        self.send(Task::Command(command, sender)).await?;
+        let task = Task::Command(command, sender);
+        let asking = driver::is_small(&task).then(|| self.seat.note_asking());
+        let is_alone = asking.as_ref().is_some_and(|(_, is_alone)| *is_alone);
+        match if is_alone { self.seat.try_here(task) } else { Some(task) } {
+            Some(task) => self.send(task).await?,
+            // Others that are ready to write do so now, and share the next commit.
+            None => tokio::task::yield_now().await,
+        }
         let AskAnswer { result, up_to } = reply.await.map_err(|_| NodeGone)?;
         Ok((result?, up_to))
     }
@@ -435,12 +283,25 @@ impl NodeClient {
         lock(&self.host.transports).as_ref().map(|links| links.local_addresses()).unwrap_or_default()
     }
 
+    /// Sends a task to the node's thread.
     pub(crate) async fn send(&self, task: Task) -> Result<(), NodeGone> {
-        self.inbox.send(task).await.map_err(|_| NodeGone)
+        let place = self.inbox.reserve().await.map_err(|_| NodeGone)?;
+        self.seat.note_sent();
+        place.send(task);
+        Ok(())
+    }
+
+    /// The same for a task that nothing else follows yet: a small one is handled here, if nothing is before it.
+    pub(crate) async fn bring(&self, task: Task) -> Result<(), NodeGone> {
+        match self.seat.try_here(task) {
+            Some(task) => self.send(task).await,
+            None => Ok(()),
+        }
     }
 
     /// Ends the node without waiting for it. A node whose inbox is full is sent it as soon as there is room.
     pub(crate) fn stop(&self) {
+        self.seat.note_sent();
         if let Err(mpsc::error::TrySendError::Full(task)) = self.inbox.try_send(Task::Stop)
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
@@ -562,7 +423,8 @@ pub(crate) mod tests {
         let (inbox, tasks) = mpsc::channel(INBOX_MAX);
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
         let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
-        (NodeClient { inbox, events: events.tap(), room, frames, host: Arc::default() }, tasks)
+        let (seat, host) = (Arc::default(), Arc::default());
+        (NodeClient { inbox, seat, events: events.tap(), room, frames, host }, tasks)
     }
 
     /// A client whose node is gone: for parts that only note problems.

@@ -175,7 +175,7 @@ pub(crate) async fn forward(
                 }
             }
             place = client.place_for_frame(), if received => {
-                let Some((room, place)) = place else { return };
+                let Some(place) = place else { return };
                 turn += 1;
                 let count = radios.0.len();
                 let ports = (0..count).filter_map(|n| radios.0.get((turn + n) % count));
@@ -183,7 +183,7 @@ pub(crate) async fn forward(
                     lock(&port.state).received.pop_front().map(|bytes| (port.link, bytes))
                 });
                 if let Some((link, bytes)) = frame {
-                    place.send(Task::Frame { link, bytes, room });
+                    place.send(link, bytes);
                 }
             }
         }
