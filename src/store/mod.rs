@@ -412,16 +412,17 @@ impl Store {
             return Ok(None);
         }
         let (changes, before) = (changes::encode(writes)?, logged.last);
-        let mut fits = logged.wal.append(before, &changes).map_err(StoreError::of_io)?;
+        let this = before.next(&changes);
+        let mut fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
         if !fits && !logged.writes.is_empty() {
             self.write(&logged.writes, before)?;
             logged.taken(before);
-            fits = logged.wal.append(before, &changes).map_err(StoreError::of_io)?;
+            fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
         }
         if !fits {
             return Ok(None);
         }
-        logged.last = before.next(&changes);
+        logged.last = this;
         logged.writes.extend_from_slice(writes);
         Ok(Some(logged.last))
     }

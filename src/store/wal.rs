@@ -107,13 +107,18 @@ impl WriteAheadLog {
         Ok(bytes)
     }
 
-    /// Makes a record durable. Returns false where the rest of the file has no room for it.
+    /// Makes the record of a commit durable, after the one before it. Returns false where the rest of the file has no room for it.
     ///
     /// # Errors
     ///
     /// What the system refused; the record does not count then.
-    pub(super) fn append(&mut self, before: CommitMark, changes: &[u8]) -> io::Result<bool> {
-        let record = record(before, changes);
+    pub(super) fn append(
+        &mut self,
+        before: CommitMark,
+        this: CommitMark,
+        changes: &[u8],
+    ) -> io::Result<bool> {
+        let record = record(before, this, changes);
         let taken = self.taken + record.len() as u64;
         if taken > HALF_BYTES {
             return Ok(false);
@@ -137,8 +142,7 @@ impl WriteAheadLog {
     }
 }
 
-fn record(before: CommitMark, changes: &[u8]) -> Vec<u8> {
-    let this = before.next(changes);
+fn record(before: CommitMark, this: CommitMark, changes: &[u8]) -> Vec<u8> {
     // A record that would not fit a length does not fit the file either.
     let length = u32::try_from(changes.len()).unwrap_or(u32::MAX);
     [&length.to_be_bytes()[..], &this.number.to_be_bytes(), &before.check, &this.check, changes].concat()
@@ -205,11 +209,15 @@ pub(super) fn path_beside(store: &Path) -> PathBuf {
 mod tests {
     use super::*;
 
+    fn append(log: &mut WriteAheadLog, before: CommitMark, changes: &[u8]) -> bool {
+        log.append(before, before.next(changes), changes).unwrap()
+    }
+
     /// A log with so many commits after `begun`, each of so many bytes.
     fn written(log: &mut WriteAheadLog, begun: CommitMark, commits: u8, bytes: usize) -> CommitMark {
         (0..commits).fold(begun, |last, n| {
             let changes = vec![n; bytes];
-            assert!(log.append(last, &changes).unwrap());
+            assert!(append(log, last, &changes));
             last.next(&changes)
         })
     }
@@ -295,10 +303,10 @@ mod tests {
         let mut log = WriteAheadLog::open(&store).unwrap();
         let last = written(&mut log, CommitMark::default(), 1, 1000);
         let large = vec![1; usize::try_from(HALF_BYTES).unwrap() - 1_000];
-        assert!(!log.append(last, &large).unwrap());
-        assert!(log.append(last, &[2]).unwrap());
+        assert!(!append(&mut log, last, &large));
+        assert!(append(&mut log, last, &[2]));
         log.change_halves();
-        assert!(log.append(last.next(&[2]), &large).unwrap());
+        assert!(append(&mut log, last.next(&[2]), &large));
         assert_eq!(commits_after(last, &WriteAheadLog::read(&store).unwrap()), [&[2], &large[..]]);
     }
 
@@ -306,7 +314,7 @@ mod tests {
     #[test]
     fn a_record_has_these_bytes() {
         let begun = CommitMark { number: 1, check: [0xaa; 8] };
-        let bytes = record(begun, &[0x80]);
+        let bytes = record(begun, begun.next(&[0x80]), &[0x80]);
         let hex = data_encoding::HEXLOWER.encode(&bytes);
         let check = data_encoding::HEXLOWER.encode(&begun.next(&[0x80]).check);
         assert_eq!(hex, format!("000000010000000000000002aaaaaaaaaaaaaaaa{check}80"));
