@@ -70,6 +70,18 @@ pub(super) struct ChangeRecorder {
 impl ChangeRecorder {
     /// The winner under a key is about to change: what is seen there, above it and below it may read differently.
     pub(super) fn note(&mut self, view: &View, key: &KeyPath) {
+        if !self.has_more {
+            self.note_with(view, key, view.look_below(key));
+        }
+    }
+
+    /// The same where what stands at the key and below it was looked up already.
+    pub(super) fn note_with<'a>(
+        &mut self,
+        view: &View,
+        key: &KeyPath,
+        below: impl Iterator<Item = (&'a KeyPath, KeyView<'a>)>,
+    ) {
         if self.has_more {
             return;
         }
@@ -79,7 +91,7 @@ impl ChangeRecorder {
                 self.remember(&above, seen);
             }
         }
-        let mut below = view.look_below(key).peekable();
+        let mut below = below.peekable();
         if below.peek().is_none_or(|(first, _)| *first != key) {
             self.remember(key, KeyView::default());
         }

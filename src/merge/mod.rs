@@ -334,7 +334,8 @@ impl Document {
         let mut open = Vec::new();
         let mut reads_differently = false;
         for (key, entry) in changed {
-            let winner = self.merged.winner(&key);
+            let below = self.merged.at_and_below(&key);
+            let winner = below.clone().next().filter(|(at, _)| **at == key).map(|(_, winner)| winner);
             let is_free = |entry: &Entry| {
                 !self.quarantine.holds(&key) && !quarantine::holds_back(entry.stamp, reference)
             };
@@ -346,7 +347,7 @@ impl Document {
             match (ranked, winner) {
                 (Some((Ordering::Greater, entry)), _) => {
                     // It is another than what stands there, so that is not looked up again.
-                    self.recorder.note(&self.merged, &key);
+                    self.recorder.note_with(&self.merged, &key, self.merged.key_views(below));
                     self.merged.set(key, Some(Winner { author: *author, entry }));
                     reads_differently = true;
                 }

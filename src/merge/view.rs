@@ -48,7 +48,7 @@ impl View {
     }
 
     /// The winners at a key and below it, by key.
-    fn at_and_below<'a>(
+    pub(super) fn at_and_below<'a>(
         &'a self,
         key: &KeyPath,
     ) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone + use<'a> {
@@ -110,7 +110,7 @@ impl View {
     }
 
     /// What stands under keys that follow each other, of which none is left out: those below one come next.
-    fn key_views<'a>(
+    pub(super) fn key_views<'a>(
         &'a self,
         mut winners: impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone,
     ) -> impl Iterator<Item = (&'a KeyPath, KeyView<'a>)> {
