@@ -73,23 +73,19 @@ impl History {
         History::Snapshot { past, in_use: VecDeque::new() }
     }
 
-    /// The history of a map as the store has it: keys with the sequence at which each last changed.
+    /// The history of a map as the store has it: keys with the sequence at which each last changed, and whether it is gone.
     pub(super) fn load_map<'a>(
-        changed: impl Iterator<Item = (&'a KeyPath, Sequence)>,
+        changed: impl Iterator<Item = (&'a KeyPath, Sequence, bool)> + Clone,
         bases: Vec<MapBase>,
     ) -> Self {
-        let at: BTreeMap<KeyPath, Sequence> = changed.map(|(key, at)| (key.clone(), at)).collect();
-        History::Map { changed: ChangeLog::of(at), bases: bases.into() }
+        History::Map { changed: ChangeLog::load(changed), bases: bases.into() }
     }
 
-    /// Bytes that it takes in memory beside the layer's present content, about. `map` is that content, of a map.
-    pub(super) fn memory_bytes(&self, map: Option<&MapContent>) -> usize {
+    /// Bytes that it takes in memory beside the layer's present content, about.
+    pub(super) fn memory_bytes(&self) -> usize {
         match self {
             History::Snapshot { past, .. } => kept_bytes(past),
-            History::Map { changed, bases } => {
-                let keys = map.map_or(0, MapContent::keys_memory_bytes);
-                changed.keys_memory.saturating_sub(keys) + bases.len() * size_of::<MapBase>()
-            }
+            History::Map { changed, bases } => changed.gone_memory + bases.len() * size_of::<MapBase>(),
         }
     }
 
@@ -103,7 +99,7 @@ impl History {
             History::Map { changed, bases } => {
                 let known = bases.iter().find(|known| state_of(known) == base)?;
                 let map = map?;
-                let later = changed.since(known.sequence);
+                let later = changed.since(known.sequence, map).into_iter();
                 Some(KnownBase::Map {
                     changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
                     time: known.time,
@@ -113,10 +109,12 @@ impl History {
         }
     }
 
-    /// Whether so many keys have changed since a sequence as a delta may have.
-    pub(super) fn fits_delta(&self, since: Sequence) -> bool {
+    /// Whether so many keys have changed since a sequence as a delta may have. `map` is the layer's present content, of a map.
+    pub(super) fn fits_delta(&self, since: Sequence, map: Option<&MapContent>) -> bool {
         match self {
-            History::Map { changed, .. } => changed.since(since).nth(COMPACT_CHANGES_MAX).is_none(),
+            History::Map { changed, .. } => {
+                changed.has_changed_within(since, COMPACT_CHANGES_MAX, map.map_or(0, MapContent::len))
+            }
             History::Snapshot { .. } => true,
         }
     }
@@ -129,11 +127,12 @@ impl History {
         }
     }
 
-    /// When this node last saw each key of a map change, keys that are gone included.
-    pub(super) fn changes_seen(&self) -> BTreeMap<KeyPath, Sequence> {
+    /// When this node last saw a key of a map change; `map` is its present content. `None` for a key that it does not know, keys that
+    /// are gone included.
+    pub(super) fn change_seen(&self, key: &KeyPath, map: &MapContent) -> Option<Sequence> {
         match self {
-            History::Map { changed, .. } => changed.at.clone(),
-            History::Snapshot { .. } => BTreeMap::new(),
+            History::Map { changed, .. } => changed.seen(key, map),
+            History::Snapshot { .. } => None,
         }
     }
 
@@ -234,52 +233,112 @@ fn state_of(base: &MapBase) -> State {
     State { sequence: base.sequence, root_prefix: base.root_prefix }
 }
 
-/// When keys changed, both ways round.
+/// When keys changed, both ways round. Most keys of a large map came together: those are not named one by one.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
-    at: BTreeMap<KeyPath, Sequence>,
+    /// When the keys of the layer changed that stand in none of the two indexes.
+    unnamed: Sequence,
+    at: BTreeMap<KeyPath, KeyChanged>,
     order: BTreeSet<(Sequence, KeyPath)>,
-    /// Bytes of the keys in memory; those that stand in the layer are shared with it.
-    keys_memory: usize,
+    /// Keys that are gone, and bytes that they take in memory: no layer shares them.
+    gone: usize,
+    gone_memory: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct KeyChanged {
+    at: Sequence,
+    is_gone: bool,
 }
 
 impl ChangeLog {
-    fn of(at: BTreeMap<KeyPath, Sequence>) -> Self {
-        let order = at.iter().map(|(key, at)| (*at, key.clone())).collect();
-        let keys_memory = at.keys().map(KeyPath::memory_bytes).sum();
-        ChangeLog { at, order, keys_memory }
+    /// The log of keys with the sequence at which each last changed, and whether it is gone.
+    fn load<'a>(changed: impl Iterator<Item = (&'a KeyPath, Sequence, bool)> + Clone) -> Self {
+        let mut counts: BTreeMap<Sequence, usize> = BTreeMap::new();
+        changed.clone().for_each(|(_, at, _)| *counts.entry(at).or_default() += 1);
+        let unnamed = counts.into_iter().max_by_key(|(_, count)| *count).map_or(Sequence::NONE, |(at, _)| at);
+        let mut log = ChangeLog { unnamed, ..ChangeLog::default() };
+        for (key, at, is_gone) in changed.filter(|(_, at, is_gone)| *is_gone || *at != unnamed) {
+            log.note(key, is_gone, at);
+        }
+        log
     }
 
-    pub(super) fn note(&mut self, key: &KeyPath, sequence: Sequence) {
-        match self.at.insert(key.clone(), sequence) {
-            Some(old) => drop(self.order.remove(&(old, key.clone()))),
-            None => self.keys_memory += key.memory_bytes(),
-        }
+    fn note(&mut self, key: &KeyPath, is_gone: bool, sequence: Sequence) {
+        self.forget(key);
+        self.at.insert(key.clone(), KeyChanged { at: sequence, is_gone });
         self.order.insert((sequence, key.clone()));
-    }
-
-    /// Notes keys that changed together. The first ones are noted in one go.
-    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence) {
-        match self.at.is_empty() {
-            true => *self = Self::of(changes.iter().map(|(key, _)| (key.clone(), sequence)).collect()),
-            false => changes.iter().for_each(|(key, _)| self.note(key, sequence)),
+        if is_gone {
+            self.gone += 1;
+            self.gone_memory += key.memory_bytes();
         }
     }
 
-    /// The keys that changed after `sequence`.
-    fn since(&self, sequence: Sequence) -> impl Iterator<Item = &KeyPath> {
+    /// Names a key no more.
+    fn forget(&mut self, key: &KeyPath) {
+        let Some(old) = self.at.remove(key) else { return };
+        self.order.remove(&(old.at, key.clone()));
+        if old.is_gone {
+            self.gone -= 1;
+            self.gone_memory -= key.memory_bytes();
+        }
+    }
+
+    /// Notes keys that changed together; the layer has so many keys now. Where those are all of them, none has to be named.
+    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence, keys: usize) {
+        let put = changes.iter().filter(|(_, entry)| entry.is_some()).count();
+        let are_all = put == keys;
+        if are_all {
+            self.unnamed = sequence;
+        }
+        for (key, entry) in changes {
+            match are_all && entry.is_some() {
+                true => self.forget(key),
+                false => self.note(key, entry.is_none(), sequence),
+            }
+        }
+    }
+
+    /// When a key was last seen to change.
+    fn seen(&self, key: &KeyPath, map: &MapContent) -> Option<Sequence> {
+        match self.at.get(key) {
+            Some(changed) => Some(changed.at),
+            None => map.get(key).map(|_| self.unnamed),
+        }
+    }
+
+    /// The named keys that changed after `sequence`, with when they did.
+    fn named_since(&self, sequence: Sequence) -> impl Iterator<Item = &(Sequence, KeyPath)> {
         let after = sequence.next().map(|next| (next, KeyPath::lowest()));
-        after.into_iter().flat_map(|from| self.order.range(from..)).map(|(_, key)| key)
+        after.into_iter().flat_map(|from| self.order.range(from..))
     }
 
-    /// Forgets keys that are gone from `map`; returns them, and when the last of them went.
-    fn forget_gone(&mut self, map: &MapContent) -> (Vec<KeyPath>, Sequence) {
-        let gone: Vec<_> = self.order.iter().filter(|(_, key)| map.get(key).is_none()).cloned().collect();
-        for place in &gone {
-            self.order.remove(place);
-            self.at.remove(&place.1);
-            self.keys_memory -= place.1.memory_bytes();
+    /// The keys that changed after `sequence`, in the order in which they did. `map` is the layer's present content.
+    fn since<'a>(&'a self, sequence: Sequence, map: &'a MapContent) -> Vec<&'a KeyPath> {
+        let named = self.named_since(sequence).map(|(at, key)| (*at, key));
+        if self.unnamed <= sequence {
+            return named.map(|(_, key)| key).collect();
         }
+        let unnamed = map.iter().map(|(key, _)| key).filter(|key| !self.at.contains_key(key));
+        let mut all: Vec<_> = named.chain(unnamed.map(|key| (self.unnamed, key))).collect();
+        all.sort_unstable();
+        all.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// Whether at most so many keys have changed after `sequence`, of a layer that has so many.
+    fn has_changed_within(&self, sequence: Sequence, most: usize, keys: usize) -> bool {
+        let unnamed = match self.unnamed > sequence {
+            true => keys.saturating_sub(self.at.len() - self.gone),
+            false => 0,
+        };
+        most.checked_sub(unnamed).is_some_and(|most| self.named_since(sequence).nth(most).is_none())
+    }
+
+    /// Forgets the keys that are gone; returns them, and when the last of them went.
+    fn forget_gone(&mut self) -> (Vec<KeyPath>, Sequence) {
+        let is_gone = |key: &KeyPath| self.at.get(key).is_some_and(|changed| changed.is_gone);
+        let gone: Vec<_> = self.order.iter().filter(|(_, key)| is_gone(key)).cloned().collect();
+        gone.iter().for_each(|(_, key)| self.forget(key));
         let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
         (gone.into_iter().map(|(_, key)| key).collect(), last)
     }
@@ -343,23 +402,21 @@ pub(super) fn remember_map(
     // What changed within a fork is noted at its one sequence: such a base would lack it.
     bases.retain(|base| base.sequence < sequence);
     bases.push_back(MapBase::of(&write.signed));
-    log.note_all(&write.entries, sequence);
-    write.forgotten_keys = trim_bases(bases, log, map);
+    log.note_all(&write.entries, sequence, map.len());
+    write.forgotten_keys = trim_bases(bases, log);
     write.bases = bases.iter().copied().collect();
 }
 
 /// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
 /// Returns the keys forgotten.
-fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog, map: &MapContent) -> Vec<KeyPath> {
+fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog) -> Vec<KeyPath> {
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
-    let (gone, bytes) =
-        (log.at.len().saturating_sub(map.len()), log.keys_memory.saturating_sub(map.keys_memory_bytes()));
-    if gone <= DROPPED_KEYS_KEPT_MAX && bytes <= DROPPED_KEYS_BYTES_MAX {
+    if log.gone <= DROPPED_KEYS_KEPT_MAX && log.gone_memory <= DROPPED_KEYS_BYTES_MAX {
         return Vec::new();
     }
-    let (gone, last) = log.forget_gone(map);
+    let (gone, last) = log.forget_gone();
     bases.retain(|base| base.sequence >= last);
     gone
 }
@@ -446,10 +503,10 @@ mod tests {
             audience_sequence: Sequence::NONE,
         };
         for n in 1..=DROPPED_KEYS_KEPT_MAX as u64 + 1 {
-            log.note(&KeyPath::parse(&format!("k{n}")).unwrap(), sequence(n));
+            log.note(&KeyPath::parse(&format!("k{n}")).unwrap(), true, sequence(n));
         }
         bases.extend([head(1), head(DROPPED_KEYS_KEPT_MAX as u64 + 1)]);
-        let gone = trim_bases(&mut bases, &mut log, &MapContent::default());
+        let gone = trim_bases(&mut bases, &mut log);
         assert_eq!(gone.len(), DROPPED_KEYS_KEPT_MAX + 1);
         assert_eq!(bases.len(), 1, "the older base would lack what was dropped");
     }

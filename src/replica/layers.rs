@@ -197,7 +197,7 @@ impl Layers {
                 (content, History::load_snapshot(stored.kept), Vec::new())
             }
             Kind::Map => {
-                let changed = stored.entries.iter().map(|(key, _, at)| (key, *at));
+                let changed = stored.entries.iter().map(|(key, entry, at)| (key, *at, entry.is_none()));
                 let history = History::load_map(changed, stored.bases);
                 let live = stored.entries.into_iter().filter_map(|(key, entry, _)| Some((key, entry?)));
                 let live: Vec<_> = live.collect();
@@ -265,7 +265,7 @@ impl Layers {
     /// Counts what a layer and its history take in place of its older state's.
     fn weigh(&mut self, layer: &Layer) {
         let id = layer.head().layer.clone();
-        let history = self.history(&id).map_or(0, |history| history.memory_bytes(map_of(layer)));
+        let history = self.history(&id).map_or(0, History::memory_bytes);
         let mut size = LayerSize::of(&layer.content);
         size.memory += history;
         let held = self.held_mut(&id.document, layer.head().kind);
@@ -459,7 +459,8 @@ impl Layers {
 
     /// Whether a layer has changed since a state by as little as a delta may have.
     pub fn fits_delta(&self, id: &LayerId, base: State) -> bool {
-        self.history(id).is_some_and(|history| history.fits_delta(base.sequence))
+        let map = self.layer(id).and_then(map_of);
+        self.history(id).is_some_and(|history| history.fits_delta(base.sequence, map))
     }
 
     /// Whether a map layer was held here in this state, as far back as memory goes.
@@ -467,9 +468,10 @@ impl Layers {
         self.history(id).is_some_and(|history| history.held_once(state))
     }
 
-    /// When this node last saw each key of a map layer change, keys that are gone included.
-    pub fn changes_seen(&self, id: &LayerId) -> BTreeMap<KeyPath, Sequence> {
-        self.history(id).map(History::changes_seen).unwrap_or_default()
+    /// When this node last saw a key of a map layer change, of which `map` is the present content. `None` for a key that it does not know,
+    /// keys that are gone included.
+    pub fn change_seen(&self, id: &LayerId, key: &KeyPath, map: &MapContent) -> Option<Sequence> {
+        self.history(id)?.change_seen(key, map)
     }
 
     /// Older states of a snapshot layer whose root begins as asked for, newest first; their contents are not decoded.

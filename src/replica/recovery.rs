@@ -523,14 +523,14 @@ impl Replica {
         (our_sequence, ours): (Sequence, &MapContent),
         (their_sequence, theirs): (Sequence, &MapContent),
     ) -> Vec<(KeyPath, WinningSide)> {
-        let seen = self.layers.changes_seen(id);
+        let seen = |key: &KeyPath| self.layers.change_seen(id, key, ours);
         let written = self.recovery.written.get(&id.document);
         let both = our_sequence.min(their_sequence);
         let same = ours.iter().filter(|(key, entry)| theirs.get(key) == Some(entry));
-        let since = same.filter_map(|(key, _)| seen.get(key).copied()).filter(|at| *at <= both);
+        let since = same.filter_map(|(key, _)| seen(key)).filter(|at| *at <= both);
         let parted_after = since.max().unwrap_or(Sequence::NONE);
         let side = |key: &KeyPath| {
-            let at = seen.get(key).copied();
+            let at = seen(key);
             let here = at.is_some_and(|at| at > their_sequence);
             let before = at.is_some_and(|at| at <= parted_after);
             let is_new = written.is_some_and(|written| written.contains(key));
