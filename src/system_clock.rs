@@ -6,6 +6,18 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::clock::Now;
 
+/// How often what nothing reports on is looked at: files, sockets, engines that are not there.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+/// The next moment at which such a thing is looked at: one rhythm for all, so that an idle machine is woken once and not by each.
+pub(crate) fn next_look() -> tokio::time::Instant {
+    static START: OnceLock<tokio::time::Instant> = OnceLock::new();
+    let now = tokio::time::Instant::now();
+    let start = *START.get_or_init(|| now);
+    let rounds = now.saturating_duration_since(start).as_secs() / LOOK_EVERY.as_secs() + 1;
+    start + LOOK_EVERY * u32::try_from(rounds).unwrap_or(u32::MAX)
+}
+
 /// The time now. Where `machine_boot` is known, monotonic time continues from one run to the next, even if the wall clock
 /// is set in between.
 #[allow(clippy::disallowed_methods)]

@@ -6,7 +6,6 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
 
@@ -14,11 +13,10 @@ use super::accept::AcceptSocket;
 use crate::folder::socket::SOCKET_FILE;
 use crate::folder::unless_missing;
 use crate::socket_path::ShortPath;
+use crate::system_clock::next_look;
 
 /// The groups of this machine.
 const GROUP_LIST: &str = "/etc/group";
-/// How long no connection comes before the socket is looked at.
-const SOCKET_LOOK: Duration = Duration::from_secs(5);
 
 /// A group whose members may use the socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +125,7 @@ impl AcceptSocket for LastingSocket {
                     None => std::future::pending().await,
                 }
             };
-            match tokio::time::timeout(SOCKET_LOOK, accepted).await {
+            match tokio::time::timeout_at(next_look(), accepted).await {
                 Ok(accepted) => return accepted.map(|(stream, _)| stream),
                 Err(_) => self.look(listener.is_some()),
             }

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::STORE_FILE;
 use super::key::KEY_FILE;
+use crate::system_clock::next_look;
 
-/// How often the files are looked at: each look wakes an idle machine.
-const LOOK_EVERY: Duration = Duration::from_secs(15);
 /// How long after a look that finds a file missing the next one decides: an editor or a backup may replace the key file in a moment.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
@@ -52,7 +51,7 @@ impl FolderWatch {
     /// Waits until a file is gone or replaced.
     pub(crate) async fn vanished(&self) -> Vanished {
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep_until(next_look()).await;
             if self.look().is_some() {
                 tokio::time::sleep(LOOK_AGAIN).await;
                 if let Some(vanished) = self.look() {

@@ -14,14 +14,13 @@ use crate::probe::container::apps;
 use crate::probe::foreign::{AppList, rows_of, text_of};
 use crate::probe::{Reading, STALE_AFTER};
 use crate::runtime::NodeClient;
+use crate::system_clock::next_look;
 use crate::unix_http::{self, UnixError};
 
-/// The time between two tries to reach an engine that is gone.
-const RETRY: Duration = Duration::from_secs(10);
 /// How long an engine may take over its whole list.
 const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Rounds without an answer after which its containers count as gone: an hour. Before, they keep their last status, as stale.
-const FAILURES_MAX: usize = 360;
+const FAILURES_MAX: usize = 240;
 /// The list is read again this often even if no event came.
 const RELOOK: Duration = Duration::from_secs(60);
 /// The first list is read again sooner: a change before the event stream began was missed.
@@ -111,7 +110,7 @@ impl Watch {
             {
                 return;
             }
-            tokio::time::sleep(RETRY).await;
+            tokio::time::sleep_until(next_look()).await;
         }
     }
 

@@ -21,9 +21,8 @@ use super::{NodeClient, Task};
 use crate::commands::{CommandKey, Deploy, OUTPUT_BYTES_MAX, RunEnd, RunResult, tail_of};
 use crate::folder::load_catalogue;
 use crate::node::Input;
+use crate::system_clock::next_look;
 
-/// How often the catalogue's file is looked at: each look wakes an idle machine.
-const CATALOGUE_EVERY: Duration = Duration::from_secs(15);
 /// How long the last output of a program may take to be read once it has ended.
 const LAST_OUTPUT: Duration = Duration::from_millis(200);
 
@@ -213,7 +212,7 @@ impl Tail {
 async fn follow_catalogue(path: PathBuf, client: NodeClient) {
     let mut seen = mark_of(&path);
     loop {
-        tokio::time::sleep(CATALOGUE_EVERY).await;
+        tokio::time::sleep_until(next_look()).await;
         let mark = mark_of(&path);
         if mark == seen {
             continue;

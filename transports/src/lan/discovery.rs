@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep_until};
 pub(super) const CACHED_MAX: i64 = 2_000;
 /// How often they are counted while there are few, and above [`BUSY_ABOVE`]. At 400 answers a second some 28,000 records
 /// gather until the first count that shows them.
-const COUNT_EVERY: Duration = Duration::from_secs(10);
+const COUNT_EVERY: Duration = Duration::from_secs(15);
 const COUNT_OFTEN: Duration = Duration::from_secs(5);
 /// More records than a quiet network shows.
 const BUSY_ABOVE: i64 = 500;
