@@ -68,6 +68,11 @@ pub(super) struct ChangeRecorder {
 }
 
 impl ChangeRecorder {
+    /// Whether it takes no more: the next report is a hint to read the document again.
+    pub(super) fn is_full(&self) -> bool {
+        self.has_more
+    }
+
     /// The winner under a key is about to change: what is seen there, above it and below it may read differently.
     pub(super) fn note(&mut self, view: &View, key: &KeyPath) {
         if !self.has_more {

@@ -16,7 +16,6 @@ mod tree;
 mod view;
 
 use crate::time::Wall;
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ pub use view::{KeyView, View};
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
 use crate::layer::{CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
+use crate::merge::view::Raised;
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -334,28 +334,35 @@ impl Document {
         let mut open = Vec::new();
         let mut reads_differently = false;
         for (key, entry) in changed {
-            let below = self.merged.at_and_below(&key);
-            let winner = below.clone().next().filter(|(at, _)| **at == key).map(|(_, winner)| winner);
-            let is_free = |entry: &Entry| {
+            let is_free = |entry: &Arc<Entry>| {
                 !self.quarantine.holds(&key) && !quarantine::holds_back(entry.stamp, reference)
             };
-            let rank = |entry: &Entry| match winner {
-                Some(winner) => register::compare((*author, entry), (winner.author, &winner.entry)),
-                None => Ordering::Greater,
+            let Some(entry) = entry.filter(is_free) else {
+                open.push(key);
+                continue;
             };
-            let ranked = entry.filter(|entry| is_free(entry)).map(|entry| (rank(&entry), entry));
-            match (ranked, winner) {
-                (Some((Ordering::Greater, entry)), _) => {
-                    // It is another than what stands there, so that is not looked up again.
-                    self.recorder.note_with(&self.merged, &key, self.merged.key_views(below));
-                    self.merged.set(key, Some(Winner { author: *author, entry }));
-                    reads_differently = true;
-                }
-                (Some((Ordering::Less, _)), Some(winner)) if winner.author != *author => {}
-                (Some(_) | None, _) => open.push(key),
+            let raised = self.raise(&key, Winner { author: *author, entry });
+            reads_differently |= raised == Raised::Wins;
+            if raised == Raised::Open {
+                open.push(key);
             }
         }
         self.resolve(open, reference) | reads_differently
+    }
+
+    /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.
+    fn raise(&mut self, key: &KeyPath, entry: Winner) -> Raised {
+        if !self.recorder.is_full() {
+            let below = self.merged.at_and_below(key);
+            let held = below.clone().next().filter(|(at, _)| *at == key).map(|(_, winner)| winner);
+            let wins = held.is_none_or(|held| {
+                register::compare((entry.author, &entry.entry), (held.author, &held.entry)).is_gt()
+            });
+            if wins {
+                self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
+            }
+        }
+        self.merged.raise(key.clone(), entry)
     }
 
     /// Takes the entries of an author into a merge that is empty yet. Returns whether it did: where one of them waits

@@ -3,6 +3,7 @@
 //! A read or a write by key looks at that key, at its parents and at the keys below it, which the order of the keys
 //! puts next to it. Only [`View::value`] assembles the document.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
 use std::ops::Bound;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use tombolo_delta::Value;
 
 use crate::layer::{CompactValue, Entry, KeyPath, sort_by_key_path};
-use crate::merge::register::Winner;
+use crate::merge::register::{self, Winner};
 use crate::merge::tree;
 
 /// The winners of a map document, by key.
@@ -76,6 +77,31 @@ impl View {
         };
         self.tombstones -= old.as_ref().map_or(0, is_tombstone);
         true
+    }
+
+    /// Puts an entry under a key if it goes above what wins there, with one look.
+    pub(super) fn raise(&mut self, key: KeyPath, entry: Winner) -> Raised {
+        let is_tombstone = |winner: &Winner| usize::from(winner.entry.is_tombstone());
+        match self.winners.entry(key) {
+            Place::Vacant(place) => {
+                self.tombstones += is_tombstone(&entry);
+                place.insert(entry);
+                Raised::Wins
+            }
+            Place::Occupied(mut place) => {
+                let held = place.get();
+                match register::compare((entry.author, &entry.entry), (held.author, &held.entry)) {
+                    Ordering::Greater => {
+                        self.tombstones += is_tombstone(&entry);
+                        self.tombstones -= is_tombstone(held);
+                        place.insert(entry);
+                        Raised::Wins
+                    }
+                    Ordering::Less if held.author != entry.author => Raised::Loses,
+                    Ordering::Less | Ordering::Equal => Raised::Open,
+                }
+            }
+        }
     }
 
     /// Whether a tombstone wins under any key.
@@ -165,6 +191,17 @@ impl View {
         let hider = below.find(|(_, w)| w.entry.value.is_some() && is_greater(w));
         hider.map(|(below, w)| (below.clone(), w))
     }
+}
+
+/// Whether an entry wins under its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Raised {
+    /// It does now.
+    Wins,
+    /// One of another author stays.
+    Loses,
+    /// Its author has one there that goes above it, or the same: which one wins now is to be found among all layers.
+    Open,
 }
 
 /// What stands under a key.
