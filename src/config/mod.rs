@@ -74,6 +74,9 @@ pub struct Config {
     /// What is logged; `RUST_LOG` replaces it.
     #[serde(default = "default_log", deserialize_with = "log_filter")]
     pub log: String,
+    /// MiB of memory for the documents of all peers together; 0: half of what this process may use.
+    #[serde(default)]
+    pub peers_memory_mib: u32,
     /// The settings of the local network.
     #[serde(default)]
     pub lan: LanSettings,
@@ -230,6 +233,7 @@ impl Config {
             route: RouteSection::default(),
             heartbeat: default_heartbeat(),
             log: default_log(),
+            peers_memory_mib: 0,
             lan: LanSettings::default(),
             tor: TorSettings::default(),
             state: StateSettings::default(),

@@ -37,6 +37,8 @@ pub struct NodeSettings {
     /// How long the node states of peers wait for the disk, so that those of many peers share one commit: a power cut then costs the newest,
     /// which the peers show again. None at all: they are written as they come.
     pub peer_states_wait: Millis,
+    /// Bytes that the documents of all other owners may take in memory together.
+    pub peers_memory_max: usize,
     /// What is watched, and how the operator is notified.
     pub alarms: AlarmSettings,
 }
@@ -55,6 +57,7 @@ impl Default for NodeSettings {
             deploys: false,
             catalogue: CatalogueState::Missing,
             peer_states_wait: Millis::ZERO,
+            peers_memory_max: usize::MAX,
             alarms: AlarmSettings::default(),
         }
     }

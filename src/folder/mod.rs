@@ -15,6 +15,7 @@
 #[cfg(feature = "cli")]
 pub mod backup;
 pub mod key;
+mod memory;
 mod recover;
 pub mod socket;
 mod watch;
@@ -409,6 +410,7 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
         deploys: !config.deploy.command.is_empty(),
         catalogue: load_catalogue(&catalogue_path(folder, config)),
         peer_states_wait: PEER_STATES_WAIT,
+        peers_memory_max: peers_memory_max(config.peers_memory_mib),
         alarms: AlarmSettings {
             rules: config.watches.clone(),
             channels: config.notify.channels(),
@@ -417,6 +419,15 @@ fn settings(folder: &Path, config: &Config) -> NodeSettings {
             group: OperatorGroup::named(&config.notify.operator),
         },
     }
+}
+
+/// Bytes that the documents of all peers may take in memory: as the settings have it, else half of what this process may use.
+fn peers_memory_max(mib: u32) -> usize {
+    let bytes = match mib {
+        0 => memory::for_this_process().map(|bytes| bytes / 2),
+        mib => Some(u64::from(mib) << 20),
+    };
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX)
 }
 
 /// The file of the catalogue that the settings name.

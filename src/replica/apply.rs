@@ -18,7 +18,7 @@ use crate::limits::{
 use crate::merge::map_of;
 use crate::replica::base::{Resolved, VerifiedState};
 use crate::replica::recovery::Restage;
-use crate::replica::{LayerSize, Replica, Stored};
+use crate::replica::{LayerSize, PeersMemory, Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{LayerPart, Message, TransferId, TreeNode};
@@ -277,7 +277,7 @@ impl Replica {
         if id.author == core.me {
             return GateDecision::Own;
         }
-        match self.layers.has_room_for(id, candidate.size(), is_other_kind) {
+        match self.has_room_for(core, id, candidate.size(), is_other_kind) {
             true => GateDecision::Store,
             false => GateDecision::Refused(Refusal::Quota),
         }
@@ -313,6 +313,13 @@ impl Replica {
 
     // ---- large layers ------------------------------------------------------------------------------------
 
+    /// Whether the quotas of the owner, and what all owners share, have room for a layer.
+    fn has_room_for(&self, core: &Core, id: &LayerId, size: LayerSize, drops_document: bool) -> bool {
+        let shared = PeersMemory { me: core.me, bytes_max: core.settings.peers_memory_max };
+        self.layers.has_room_for(id, size, drops_document)
+            && self.layers.leaves_room_for(id, size, drops_document, shared)
+    }
+
     fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> ApplyOutcome {
         if !signed.verify() || signed.head.kind != Kind::Map {
             return rejected(core, origin, InputRejection::BadSignature);
@@ -323,7 +330,7 @@ impl Replica {
         }
         // An offered layer has at least as many bytes as never travel whole.
         let least = LayerSize { cbor: WHOLE_LAYER_BYTES_MAX, memory: WHOLE_LAYER_BYTES_MAX };
-        if !self.layers.has_room_for(&signed.head.layer, least, false) {
+        if !self.has_room_for(core, &signed.head.layer, least, false) {
             core.reject_from(Some(origin.peer()), InputRejection::Layer(Refusal::Quota));
             return ApplyOutcome::Refused(signed, Refusal::Quota);
         }

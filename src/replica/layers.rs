@@ -28,6 +28,8 @@ pub struct Layers {
     waiting: BTreeSet<DocumentId>,
     /// What each owner's layers take, as quotas count it.
     size_of: BTreeMap<PeerId, LayerSize>,
+    /// Bytes that the layers of all owners take in memory.
+    memory: usize,
 }
 
 /// A document with the histories of its layers.
@@ -78,6 +80,15 @@ impl LayerSize {
     fn fits(self) -> bool {
         self.cbor <= OWNER_BYTES_MAX && self.memory <= OWNER_MEMORY_MAX
     }
+}
+
+/// What the documents of all other owners may take in memory together.
+#[derive(Clone, Copy, Debug)]
+pub struct PeersMemory {
+    /// This node: its own documents are not counted.
+    pub me: PeerId,
+    /// Bytes, as quotas count them.
+    pub bytes_max: usize,
 }
 
 impl HeldDocument {
@@ -270,8 +281,17 @@ impl Layers {
         size.memory += history;
         let held = self.held_mut(&id.document, layer.head().kind);
         let old = held.sizes.insert(id.author, size).unwrap_or_default();
-        let sum = self.size_of.entry(id.document.owner).or_default();
-        *sum = sum.less(old).plus(size);
+        self.count(&id.document.owner, old, size);
+    }
+
+    /// An owner's layers take so much in place of so much.
+    fn count(&mut self, owner: &PeerId, old: LayerSize, new: LayerSize) {
+        let sum = self.size_of.entry(*owner).or_default();
+        *sum = sum.less(old).plus(new);
+        self.memory = self.memory.saturating_sub(old.memory) + new.memory;
+        if *sum == LayerSize::default() {
+            self.size_of.remove(owner);
+        }
     }
 
     /// What an owner's layers take, as quotas count it.
@@ -293,12 +313,37 @@ impl Layers {
         let of_owner = || self.documents.keys().filter(|other| other.owner == id.document.owner);
         let is_new = !self.documents.contains_key(&id.document);
         let too_many = is_new && of_owner().count() >= DOCUMENTS_PER_OWNER_MAX;
+        !too_many && self.of_owner_with(id, size, drops_document).fits()
+    }
+
+    /// Whether the documents of all other owners together leave room for a layer of one of them. An owner that takes no more than an
+    /// equal share is never refused: what one has filled is not missing to the next.
+    pub fn leaves_room_for(
+        &self,
+        id: &LayerId,
+        size: LayerSize,
+        drops_document: bool,
+        PeersMemory { me, bytes_max }: PeersMemory,
+    ) -> bool {
+        let owner = &id.document.owner;
+        if *owner == me {
+            return true;
+        }
+        let wanted = self.of_owner_with(id, size, drops_document).memory;
+        let [own, before] = [&me, owner].map(|of| self.size_of(of).memory);
+        let of_others = self.memory.saturating_sub(own + before);
+        let mut owners = self.size_of.len() - usize::from(self.size_of.contains_key(&me));
+        owners += usize::from(!self.size_of.contains_key(owner));
+        of_others + wanted <= bytes_max || wanted <= bytes_max / owners
+    }
+
+    /// What an owner's layers take once one of them takes so much.
+    fn of_owner_with(&self, id: &LayerId, size: LayerSize, drops_document: bool) -> LayerSize {
         let freed = self.documents.get(&id.document).map(|held| match drops_document {
             true => held.size(),
             false => held.size_of_layer(&id.author),
         });
-        let sum = self.size_of(&id.document.owner).less(freed.unwrap_or_default());
-        !too_many && sum.plus(size).fits()
+        self.size_of(&id.document.owner).less(freed.unwrap_or_default()).plus(size)
     }
 
     /// How many layers an owner's documents have.
@@ -383,9 +428,7 @@ impl Layers {
         if let Some(owners) = self.by_name.get_mut(&id.name) {
             owners.remove(&id.owner);
         }
-        if let Some(sum) = self.size_of.get_mut(&id.owner) {
-            *sum = sum.less(size);
-        }
+        self.count(&id.owner, size, LayerSize::default());
         let of_it = |(_, layer): &(&LayerHash, &LayerId)| layer.document == *id;
         let gone: Vec<LayerHash> = self.by_hash.iter().filter(of_it).map(|(hash, _)| *hash).collect();
         self.by_hash.retain(|_, layer| layer.document != *id);
@@ -404,9 +447,7 @@ impl Layers {
         if held.sizes.is_empty() {
             self.documents.remove(&id.document);
         }
-        if let Some(sum) = self.size_of.get_mut(&id.document.owner) {
-            *sum = sum.less(size);
-        }
+        self.count(&id.document.owner, size, LayerSize::default());
         true
     }
 

@@ -42,7 +42,7 @@ use tombolo_transports::PeerId;
 
 pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use history::KnownBase;
-pub use layers::{LayerSize, Layers, Replaced};
+pub use layers::{LayerSize, Layers, PeersMemory, Replaced};
 pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 

@@ -219,6 +219,42 @@ fn quotas_count_memory() {
     assert!(reader.replica.federation().audience(&owner_id).is_none());
 }
 
+/// Peers share what there is for all of them: beyond it only those that take more than an equal share are refused, and this node
+/// itself never.
+#[test]
+fn peers_share_a_limit_and_none_takes_the_share_of_another() {
+    let (mut owner, mut reader, id) = pair();
+    let zeros = Value::Array(vec![Value::from(0u64); 60_000]);
+    let list = DocumentId { owner: owner.me(), name: DocumentName::new("zeros").unwrap() };
+    let TestSide { core, replica, authoring } = &mut owner;
+    authoring.commit_snapshot(core, replica, &list, zeros).unwrap();
+    let layer = LayerId { document: list, author: owner.me() };
+    let message = owner.supply(reader.me(), &layer, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    let layers = reader.replica.layers();
+    let held = layers.size_of(&owner.me()).memory;
+    let bytes_max = held + 20_000;
+    let shared = PeersMemory { me: reader.me(), bytes_max };
+    let size = |memory| LayerSize { cbor: 1, memory };
+    let of = |owner| LayerId {
+        document: DocumentId { owner, name: DocumentName::new("b").unwrap() },
+        author: owner,
+    };
+    let fits = |owner, memory| layers.leaves_room_for(&of(owner), size(memory), false, shared);
+    assert!(fits(owner.me(), 20_000) && !fits(owner.me(), 20_001));
+    // Another owner has half of it, whatever the first has taken.
+    let other = PeerId([9; 32]);
+    assert!(fits(other, bytes_max / 2) && !fits(other, bytes_max / 2 + 1));
+    assert!(fits(reader.me(), usize::MAX / 4), "this node's own documents are not counted");
+    // A layer takes the place of its older state.
+    assert!(layers.leaves_room_for(&layer, size(held), false, shared));
+    assert!(layers.document(&id.document).is_some());
+    let owner_id = owner.me();
+    reader.remove(owner_id);
+    let layers = reader.replica.layers();
+    assert!(layers.leaves_room_for(&of(other), size(bytes_max), false, shared), "what is removed makes room");
+}
+
 /// Older states of a snapshot count as well, and stay within what the owner's quota has left.
 #[test]
 fn older_states_count_in_the_quota() {

@@ -160,6 +160,38 @@ fn boat_up_again_without_them(boat: &NodeDir, before: u64) {
     assert!(up.resident_kb() < before + 12_000, "{} kB, {before} kB before", up.resident_kb());
 }
 
+/// Peers share a limit of memory: who has filled it is refused more, who takes little is not, and what is deleted makes room.
+#[test]
+fn what_one_peer_fills_is_not_missing_to_the_next() {
+    let (attic, cabin, boat) =
+        (NodeDir::with_node("attic"), NodeDir::with_node("cabin"), NodeDir::with_node("boat"));
+    boat.setting("peers_memory_mib = 0", "peers_memory_mib = 2");
+    let (_attic_up, _cabin_up, boat_up) = (attic.up(), cabin.up(), boat.up());
+    for place in [&attic, &cabin] {
+        place.ok(&["join", &boat.ok(&["invite"]), "--addr", &boat_up.address()]);
+    }
+    let keys: serde_json::Map<_, _> = (0..8).map(|n| (format!("k{n}"), vec![0; 60_000].into())).collect();
+    let file = attic.folder.join("zeros.json");
+    std::fs::write(&file, serde_json::to_vec(&keys).unwrap()).unwrap();
+    let put = |name: &str| {
+        attic.ok(&["create", name]);
+        attic.ok(&["put", name, file.to_str().unwrap()]);
+    };
+    // 480 kB each: four fit two MiB.
+    for name in ["a", "b", "c", "d"] {
+        put(name);
+        eventually("the zeros at the boat", || boat.hash(name) == attic.hash(name));
+    }
+    put("e");
+    eventually("the fifth is refused", || boat.json(&["status"])["rejections"]["quota"].as_u64() > Some(0));
+    cabin.ok(&["create", "plan"]);
+    cabin.ok(&["set", "plan", "watch", "Ada"]);
+    eventually("what another peer writes", || boat.hash("plan") == cabin.hash("plan"));
+    assert_ne!(boat.hash("e"), attic.hash("e"));
+    attic.ok(&["delete", "a"]);
+    eventually("there is room again", || boat.hash("e") == attic.hash("e"));
+}
+
 /// The joiner runs no daemon: `join` runs one just until both sides agreed.
 #[test]
 fn join_needs_no_running_node() {

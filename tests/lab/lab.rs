@@ -113,12 +113,16 @@ impl Lab {
             .collect()
     }
 
-    /// A neighbour that repeats a hint under so many names a second, from a namespace of its own.
-    pub(crate) fn mdns_flood(&self, index: usize, rate: u32, seconds: u32) -> Child {
+    /// A neighbour that sends so many answers a second, each with so many names under which it repeats a hint, from a namespace of
+    /// its own.
+    pub(crate) fn mdns_flood(&self, index: usize, rate: u32, seconds: u32, services: u32) -> Child {
         let (namespace, address) = (self.namespace(index), self.address(index));
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &namespace, "setpriv", "--pdeathsig", "KILL", MDNS_FLOOD, &address]);
-        command.args([rate.to_string(), seconds.to_string()]).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .args([rate, seconds, services].map(|number| number.to_string()))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command.spawn().unwrap()
     }
 
@@ -268,6 +272,15 @@ impl LabNode<'_> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.id())).unwrap();
         let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux shows it");
         high.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
+    /// The processor time of the daemon so far, in ticks of 10 ms.
+    pub(crate) fn processor_ticks(&self) -> u64 {
+        let daemon = self.daemon.as_ref().expect("the daemon runs");
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.id())).unwrap();
+        // proc(5): utime and stime are fields 14 and 15; the name of the program, field 2, is in parentheses.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+        fields[11..13].iter().map(|ticks| ticks.parse::<u64>().unwrap()).sum()
     }
 
     fn log(&self) -> PathBuf {

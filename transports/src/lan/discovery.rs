@@ -7,18 +7,24 @@
 use super::mdns::{Mdns, SaltedHint};
 use mdns_sd::{Metrics, ServiceEvent};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 /// Records of others that the daemon may hold: those of some 300 nodes.
 pub(super) const CACHED_MAX: i64 = 2_000;
-/// How often they are counted while there are few, and above [`BUSY_ABOVE`]. At 400 answers a second some 28,000 records
-/// gather until the first count that shows them.
+/// How often they are counted while there are few, and above [`BUSY_ABOVE`].
 const COUNT_EVERY: Duration = Duration::from_secs(15);
-const COUNT_OFTEN: Duration = Duration::from_secs(5);
+const COUNT_OFTEN: Duration = Duration::from_secs(3);
+/// Events after which they are counted soon, at the earliest [`COUNT_SOON`] after the last count: under a flood a daemon takes in some
+/// 8 MB of records a second.
+const EVENTS_MAX: usize = 256;
+const COUNT_SOON: Duration = Duration::from_secs(1);
+/// How often it is logged that a daemon was replaced.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 /// More records than a quiet network shows.
 const BUSY_ABOVE: i64 = 500;
 /// How long the daemon may take to count; one that does not is replaced.
-const COUNT_MAX: Duration = Duration::from_secs(5);
+const COUNT_MAX: Duration = Duration::from_millis(1_500);
 /// How long after a lost subscription the next one is asked for.
 const BROWSE_AGAIN: Duration = Duration::from_secs(1);
 /// Events taken between two rounds of dialling; the rest comes after.
@@ -44,6 +50,13 @@ pub(super) struct Discovery {
     /// When to subscribe again, if there is no subscription.
     browse_at: Instant,
     count: Count,
+    /// Events since the last count, and when that was.
+    events: usize,
+    counted_at: Instant,
+    /// The daemon is ending, and a fresh one takes its place when it has: two of them never fill the memory at once.
+    ending: Option<JoinHandle<()>>,
+    /// When a replaced daemon was logged last.
+    logged_at: Option<Instant>,
     crowd: Crowd,
     /// Until when the daemon lists the interfaces itself.
     listing_until: Option<Instant>,
@@ -64,6 +77,10 @@ impl Discovery {
             found,
             browse_at: now,
             count: Count::At(now + COUNT_EVERY),
+            events: 0,
+            counted_at: now,
+            ending: None,
+            logged_at: None,
             crowd: Crowd::new(now),
             listing_until: None,
         }
@@ -97,9 +114,11 @@ impl Discovery {
     }
 
     /// What waits at this moment, without waiting.
-    pub(super) fn waiting(&self) -> Vec<ServiceEvent> {
+    pub(super) fn waiting(&mut self) -> Vec<ServiceEvent> {
         let events = self.found.iter().flat_map(|found| std::iter::from_fn(|| found.try_recv().ok()));
-        events.take(DRAIN_MAX).collect()
+        let events: Vec<ServiceEvent> = events.take(DRAIN_MAX).collect();
+        self.shown(events.len());
+        events
     }
 
     /// The next news; a lost subscription is replaced, and a daemon that holds too much. May be dropped and called again at any time.
@@ -109,23 +128,33 @@ impl Discovery {
         }
         loop {
             tokio::select! {
-                event = received(self.found.as_ref()) => match event {
-                    Some(event) => return MdnsNews::Event(Box::new(event)),
+                event = received(self.found.as_ref()), if self.ending.is_none() => match event {
+                    Some(event) => {
+                        self.shown(1);
+                        return MdnsNews::Event(Box::new(event));
+                    }
                     None => {
+                        self.shown(EVENTS_MAX);
                         tracing::warn!("mDNS shows more than was read in time: browsing again");
                         self.found = None;
                         self.browse_at = Instant::now() + BROWSE_AGAIN;
                     }
                 },
-                () = sleep_until(self.browse_at), if self.found.is_none() => self.browse(),
-                cached = self.count.next(self.mdns.as_ref()) => {
+                () = sleep_until(self.browse_at), if self.found.is_none() && self.ending.is_none() => self.browse(),
+                cached = self.count.next(self.mdns.as_ref()), if self.ending.is_none() => {
                     let is_busy = self.crowd.is_crowded || cached.is_none_or(|cached| cached > BUSY_ABOVE);
                     let wait = if is_busy { COUNT_OFTEN } else { COUNT_EVERY };
-                    self.count = Count::At(Instant::now() + wait);
-                    if self.crowd.is_too_much(cached, Instant::now()) {
-                        self.renew(cached);
-                        return MdnsNews::Renewed;
+                    let now = Instant::now();
+                    self.count = Count::At(now + wait);
+                    (self.events, self.counted_at) = (0, now);
+                    if self.crowd.is_too_much(cached, now) {
+                        self.end(cached, now);
                     }
+                }
+                () = ended(self.ending.as_mut()) => {
+                    self.ending = None;
+                    self.renew();
+                    return MdnsNews::Renewed;
                 }
                 () = at(self.listing_until) => {
                     self.listing_until = None;
@@ -137,6 +166,14 @@ impl Discovery {
         }
     }
 
+    /// So many events were read: many of them in a row have the records counted soon.
+    fn shown(&mut self, events: usize) {
+        self.events += events;
+        if self.events >= EVENTS_MAX {
+            self.count.hasten(self.counted_at + COUNT_SOON);
+        }
+    }
+
     fn browse(&mut self) {
         let found = self.mdns.as_ref().map(Mdns::browse);
         let found =
@@ -145,15 +182,25 @@ impl Discovery {
         self.browse_at = Instant::now() + BROWSE_AGAIN;
     }
 
-    fn renew(&mut self, cached: Option<i64>) {
-        let Some(mdns) = &mut self.mdns else { return };
-        tracing::info!(cached, "mDNS shows more than this node keeps: looking at the network afresh");
-        self.found = mdns
-            .renew()
-            .inspect_err(
-                |error| tracing::warn!(%error, "no mDNS for now: peers are found by known addresses alone"),
-            )
-            .ok();
+    /// Ends the daemon for a fresh one.
+    fn end(&mut self, cached: Option<i64>, now: Instant) {
+        if self.logged_at.is_none_or(|at| now >= at + LOG_EVERY) {
+            self.logged_at = Some(now);
+            tracing::info!(cached, "mDNS shows more than this node keeps: looking at the network afresh");
+        }
+        self.ending = self.mdns.as_ref().map(Mdns::end_for_another);
+    }
+
+    fn renew(&mut self) {
+        let found = self.mdns.as_mut().map(Mdns::renew);
+        let found = found.and_then(|found| {
+            found
+                .inspect_err(
+                    |error| tracing::warn!(%error, "no mDNS for now: peers are found by known addresses alone"),
+                )
+                .ok()
+        });
+        self.found = found;
         self.browse_at = Instant::now() + BROWSE_AGAIN;
     }
 
@@ -173,6 +220,17 @@ async fn received(found: Option<&Found>) -> Option<ServiceEvent> {
     }
 }
 
+/// Returns when a daemon that is ending has ended, or will not in time.
+async fn ended(ending: Option<&mut JoinHandle<()>>) {
+    match ending {
+        Some(ending) => {
+            // An error would be a panic of the task: the daemon is as good as gone.
+            let _ = ending.await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
 async fn at(time: Option<Instant>) {
     match time {
         Some(time) => sleep_until(time).await,
@@ -181,6 +239,13 @@ async fn at(time: Option<Instant>) {
 }
 
 impl Count {
+    /// Counts by then, unless the answer is waited for already.
+    fn hasten(&mut self, by: Instant) {
+        if let Count::At(time) = self {
+            *time = (*time).min(by);
+        }
+    }
+
     /// How many records the daemon holds, when it is time; none if it does not answer.
     async fn next(&mut self, mdns: Option<&Mdns>) -> Option<i64> {
         loop {

@@ -7,6 +7,7 @@
 //! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
+use crate::lan::silence::Silenced;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -270,9 +271,18 @@ impl Mdns {
         Ok((Self { daemon, options, instance, port, fixed, hint: None }, services))
     }
 
-    /// A fresh daemon takes the place of the present one, which ends behind it. Where none starts, this can be tried again.
+    /// Ends the present daemon. One that does not take the request in time ends behind its successor.
+    pub(crate) fn end_for_another(&self) -> tokio::task::JoinHandle<()> {
+        let (silenced, daemon) = (Silenced::all(), self.daemon.clone());
+        tokio::spawn(async move {
+            if end(daemon).await {
+                silenced.lift();
+            }
+        })
+    }
+
+    /// A fresh daemon takes the place of the one that was ended. Where none starts, this can be tried again.
     pub(crate) fn renew(&mut self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
-        tokio::spawn(end(self.daemon.clone()));
         let (daemon, services) = self.options.start()?;
         self.daemon = daemon;
         if let Some(hint) = self.hint {
@@ -318,28 +328,28 @@ impl Mdns {
         if let Ok(done) = self.daemon.unregister(&format!("{}.{SERVICE}", self.instance)) {
             let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
         }
-        end(self.daemon).await;
+        let _ = tokio::time::timeout(GOODBYE, end(self.daemon)).await;
     }
 }
 
 /// How long a goodbye is waited for.
 const GOODBYE: Duration = Duration::from_millis(300);
+/// How long an end is waited for: what a daemon has received before is read first.
+const END: Duration = Duration::from_secs(3);
 /// How often a daemon is asked to end that has no room for the request.
-const ENDS_MAX: usize = 20;
+const ENDS_MAX: usize = 10;
 
-/// Ends a daemon and its thread. One under a flood may have no room for the request at first.
-async fn end(daemon: ServiceDaemon) {
+/// Ends a daemon and its thread. One under a flood may have no room for the request at first. Returns whether it ended in time.
+async fn end(daemon: ServiceDaemon) -> bool {
     for _ in 0..ENDS_MAX {
         match daemon.shutdown() {
-            Ok(done) => {
-                let _ = tokio::time::timeout(GOODBYE, done.recv_async()).await;
-                return;
-            }
+            Ok(done) => return tokio::time::timeout(END, done.recv_async()).await.is_ok(),
             Err(mdns_sd::Error::Again) => tokio::time::sleep(GOODBYE).await,
             // It has ended already.
-            Err(_) => return,
+            Err(_) => return true,
         }
     }
+    false
 }
 
 /// The hint, port and addresses of a resolved service; `None` if it is not of our format.

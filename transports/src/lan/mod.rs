@@ -34,6 +34,7 @@ mod interfaces;
 mod netlink;
 mod quic;
 mod sight;
+mod silence;
 
 use crate::address::{Address, PeerId};
 use crate::error::{JoinError, LanError, SendError};
