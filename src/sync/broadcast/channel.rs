@@ -105,20 +105,24 @@ impl BroadcastChannel {
         self.inventory.frontier()
     }
 
-    /// What this node's heartbeats show on its own channel. A node state that waits for its pace is left out while no listener has
-    /// it: the last one that was sent stands in its place, or each heartbeat would make listeners ask for what is not sent yet.
-    pub(super) fn announced(&self) -> Frontier {
+    /// What this node's heartbeats show. A node state that no listener on air has been sent yet is left out, since it waits for its pace
+    /// or came over another link: the last one that they were sent stands in its place, or each heartbeat would make them ask for
+    /// what is not sent yet.
+    pub(super) fn announced(&self, is_on_air: impl Fn(&PeerId) -> bool) -> Frontier {
         let mut announced = self.ours().clone();
-        let states = self.inventory.layers.iter().filter(|(_, held)| held.is_ours && held.rank == STATE_RANK);
+        let on_air: Vec<&ChannelListener> =
+            self.listeners.iter().filter(|(peer, _)| is_on_air(peer)).map(|(_, listener)| listener).collect();
+        let states = self.inventory.layers.iter().filter(|(_, held)| held.rank == STATE_RANK);
         for (layer, held) in states {
-            let is_unsent = |state| {
-                !self.listeners.values().any(|listener| listener.should_have(layer, state))
-                    && self.listeners.values().any(|listener| listener.state(layer).is_some())
+            let Some(ours) = self.ours().get(layer) else { continue };
+            let is_unsent = !on_air.iter().any(|listener| listener.should_have(layer, ours))
+                && on_air.iter().any(|listener| listener.state(layer).is_some());
+            let last = match held.is_ours {
+                true => held.sent.back().map(|sent| sent.state),
+                false => on_air.iter().filter_map(|listener| listener.newest(layer)).max(),
             };
-            if let Some(sent) = held.sent.back()
-                && self.ours().get(layer).is_some_and(|state| sent.state < state && is_unsent(state))
-            {
-                announced.set(*layer, Some(sent.state));
+            if let Some(last) = last.filter(|last| *last < ours && is_unsent) {
+                announced.set(*layer, Some(last));
             }
         }
         announced
@@ -131,6 +135,11 @@ impl BroadcastChannel {
 
     pub(super) fn has_member(&self, peer: &PeerId) -> bool {
         self.listeners.contains_key(peer)
+    }
+
+    /// The listeners of the channel, whether they are present or not.
+    pub(super) fn members(&self) -> impl Iterator<Item = &PeerId> {
+        self.listeners.keys()
     }
 
     /// What is believed of a member.
@@ -367,6 +376,14 @@ impl BroadcastChannel {
             self.far_bases = 0;
         }
         is_often
+    }
+
+    /// What a listener reported, and was not recognised, is found out otherwise.
+    pub(super) fn drop_question_of(&mut self, now: Mono, peer: &PeerId) {
+        if let Some(listener) = self.listeners.get_mut(peer) {
+            listener.drop_question();
+        }
+        self.settle(now);
     }
 
     /// A node that is unknown here asked something that cannot be read.

@@ -61,6 +61,11 @@ impl ChannelListener {
         self.theirs.get(layer)
     }
 
+    /// The newest state of a layer that it holds or was sent, as far as known.
+    pub(super) fn newest(&self, layer: &LayerHash) -> Option<State> {
+        self.state(layer).max(self.supplied.get(layer).map(|supplied| supplied.state))
+    }
+
     /// Whether a state of a layer can serve it as a base.
     pub(super) fn holds(&self, layer: &LayerHash, base: &State) -> bool {
         self.bases.get(layer).is_some_and(|bases| bases.contains(base))
@@ -218,6 +223,12 @@ impl ChannelListener {
     pub(super) fn not_recognised(&mut self, fingerprint: Fingerprint, at: Mono) {
         self.known = false;
         self.unrecognised = Some(Unrecognised { fingerprint, at });
+    }
+
+    /// What it holds stays unknown, and is not asked for here.
+    pub(super) fn drop_question(&mut self) {
+        self.unrecognised = None;
+        self.is_ahead = false;
     }
 
     /// Its report does not show a layer's newest state here. `crossing`: what was sent too late for the report.

@@ -24,6 +24,7 @@ mod inventory;
 mod layer;
 mod listener;
 pub mod message;
+mod reach;
 mod schedule;
 mod status;
 mod timing;
@@ -46,6 +47,7 @@ pub use transmission::Transmission;
 use channel::{BroadcastChannel, ChannelSettings, DueLayer};
 use heartbeats::Heartbeats;
 use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
+use reach::ServedElsewhere;
 use timing::{ReplyDelays, Waits};
 
 /// The rank of audiences and keys: 0 goes first.
@@ -67,6 +69,7 @@ pub struct BroadcastEngine {
     me: PeerId,
     channels: BTreeMap<PeerId, BroadcastChannel>,
     presence: BTreeMap<PeerId, Presence>,
+    elsewhere: ServedElsewhere,
     heartbeats: Heartbeats,
     /// The first other channel of the next heartbeat, when they do not all fit.
     others_from: usize,
@@ -82,6 +85,7 @@ impl BroadcastEngine {
             me,
             channels: BTreeMap::new(),
             presence: BTreeMap::new(),
+            elsewhere: ServedElsewhere::default(),
             heartbeats,
             others_from: 0,
             waits,
@@ -95,6 +99,7 @@ impl BroadcastEngine {
                 let channel =
                     self.channels.entry(owner).or_insert_with(|| BroadcastChannel::new(owner == self.me));
                 channel.set(now, ChannelSettings { aliases, ours, members, readers, observes });
+                self.elsewhere.retain(|peer| self.channels.values().any(|channel| channel.has_member(peer)));
             }
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);
@@ -108,6 +113,7 @@ impl BroadcastEngine {
             Input::Frontier { owner, from, frontier } => self.received_frontier(now, owner, from, &frontier),
             Input::Asking { alias } => self.received_question(now, &alias),
             Input::DeliveredElsewhere { owner, peer, layer, state } => {
+                self.elsewhere.delivered(peer);
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.confirm(&peer, layer, state);
                 }
@@ -118,13 +124,20 @@ impl BroadcastEngine {
                 }
             }
             Input::LinkGone { peer, greet_at } => {
+                self.elsewhere.link_gone(&peer, greet_at);
                 // Also where it was never received here: it may have had no reason to send.
                 if self.channels.values().any(|channel| channel.has_member(&peer)) {
                     let jitter = self.waits.frames(4);
                     self.heartbeats.greet(peer, greet_at + jitter, false);
                 }
             }
-            Input::LinkBack { peer } => self.heartbeats.withdraw_greeting(&peer),
+            Input::LinkBack { peer } => {
+                self.heartbeats.withdraw_greeting(&peer);
+                if self.elsewhere.link_back(&peer) {
+                    // What it reported while the link was gone, the link answers.
+                    self.channels.values_mut().for_each(|channel| channel.drop_question_of(now, &peer));
+                }
+            }
             Input::Overheard { owner, from, layer, state } => {
                 if let Some(channel) = self.channels.get_mut(&owner) {
                     channel.confirm(&from, layer, state);
@@ -179,7 +192,7 @@ impl BroadcastEngine {
             owner: *owner,
             frontier: channel.frontier_message(),
         });
-        let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat()));
+        let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat(now)));
         first
             .into_iter()
             .map(supply)
@@ -211,6 +224,7 @@ impl BroadcastEngine {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.supplied(now, *layer, *base, targets);
                 }
+                targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
                 self.expect_early_heartbeat(now);
             }
@@ -218,6 +232,7 @@ impl BroadcastEngine {
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.sent_intermediate(now, *layer, *state, targets);
                 }
+                targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
                 self.expect_early_heartbeat(now);
             }
@@ -353,9 +368,23 @@ impl BroadcastEngine {
         if let Some(from) = from {
             self.note_sender(&owner, &from);
         }
-        if ours {
+        // Where other links serve all who listen, news are no reason to be heard on air.
+        if ours && self.concerns_the_air(now, &owner) {
             self.expect_early_heartbeat(now);
         }
+    }
+
+    /// Whether a channel has a listener that no other link serves, or none at all so far.
+    fn concerns_the_air(&self, now: Mono, owner: &PeerId) -> bool {
+        let Some(channel) = self.channels.get(owner) else { return true };
+        let mut members = channel.members().peekable();
+        members.peek().is_none() || members.any(|peer| !self.elsewhere.contains(now, peer))
+    }
+
+    /// Whether a peer is present on this radio, and served by it alone.
+    fn is_on_air(&self, now: Mono, peer: &PeerId) -> bool {
+        self.presence(peer).is_some_and(|presence| presence.is_current(now))
+            && !self.elsewhere.contains(now, peer)
     }
 
     fn joined(&mut self, now: Mono, peer: PeerId, asked: bool) {
@@ -380,23 +409,30 @@ impl BroadcastEngine {
         }
     }
 
-    fn heartbeat(&self) -> Heartbeat {
-        let fingerprint = |channel: &BroadcastChannel| channel.ours().fingerprint();
+    fn heartbeat(&self, now: Mono) -> Heartbeat {
+        let announced = |owner: &PeerId, channel: &BroadcastChannel| {
+            // An owner on air has sent there what it holds.
+            match *owner != self.me && self.is_on_air(now, owner) {
+                true => channel.ours().fingerprint(),
+                false => channel.announced(|peer| self.is_on_air(now, peer)).fingerprint(),
+            }
+        };
         let count = self.others().count();
         let from_here = self.others().cycle().skip(self.others_from).take(count.min(OTHERS_MAX));
         Heartbeat {
             // Jitter and a busy channel included.
             next_by_s: u32::try_from(self.timing().heartbeat.ms() * 3 / 2 / 1000).unwrap_or(u32::MAX),
-            fingerprint: (self.channels.get(&self.me).map_or(0, |own| own.announced().fingerprint()) >> 32)
-                as u32,
+            fingerprint: (self.channels.get(&self.me).map_or(0, |own| announced(&self.me, own)) >> 32) as u32,
             others: from_here
-                .filter_map(|channel| Some((*channel.aliases.first()?, (fingerprint(channel) >> 48) as u16)))
+                .filter_map(|(owner, channel)| {
+                    Some((*channel.aliases.first()?, (announced(owner, channel) >> 48) as u16))
+                })
                 .collect(),
         }
     }
 
-    fn others(&self) -> impl Iterator<Item = &BroadcastChannel> + Clone {
-        self.channels.iter().filter(|(owner, _)| **owner != self.me).map(|(_, channel)| channel)
+    fn others(&self) -> impl Iterator<Item = (&PeerId, &BroadcastChannel)> + Clone {
+        self.channels.iter().filter(|(owner, _)| **owner != self.me)
     }
 
     fn expect_early_heartbeat(&mut self, now: Mono) {
@@ -422,7 +458,7 @@ impl BroadcastEngine {
         if owner == self.me {
             self.heartbeats.note_report(&from);
         }
-        let delays = self.reply_delays(&owner);
+        let delays = self.reply_delays(now, &owner, &from);
         if let Some(channel) = self.channels.get_mut(&owner) {
             channel.received_fingerprint(now, from, fingerprint, &delays);
         }
@@ -434,7 +470,7 @@ impl BroadcastEngine {
             self.heartbeats.note_report(&from);
         }
         self.note_sender(&owner, &from);
-        let delays = self.reply_delays(&owner);
+        let delays = self.reply_delays(now, &owner, &from);
         let answer = self.answer_wait(now, &owner);
         if let Some(channel) = self.channels.get_mut(&owner) {
             channel.received_frontier(now, from, frontier, &delays, answer);
@@ -500,9 +536,10 @@ impl BroadcastEngine {
         self.waits.frontier(*owner == self.me, readers)
     }
 
-    fn reply_delays(&mut self, owner: &PeerId) -> ReplyDelays {
+    fn reply_delays(&mut self, now: Mono, owner: &PeerId, from: &PeerId) -> ReplyDelays {
+        let held_back = self.elsewhere.holds_back(now, from, self.waits.timing.heartbeat);
         ReplyDelays {
-            frontier: self.frontier_wait(owner),
+            frontier: held_back + self.frontier_wait(owner),
             relay: self.waits.relay(),
             timing: self.waits.timing,
         }

@@ -197,6 +197,83 @@ fn in_step_there_are_heartbeats_and_nothing_else() {
     assert!((4..=6).contains(&per_node), "{per_node} heartbeats each in six periods");
 }
 
+/// Another link between two of them delivers what the first has written.
+fn write_and_deliver(world: &mut World, from: usize, to: usize) {
+    world.write(from, 0);
+    let (now, owner, layer) = (world.now, peer(from), layer(0));
+    let states = world.stations[from].layers[&(owner, layer)].clone();
+    let (state, bases) = (*states.last().unwrap(), states[..states.len() - 1].to_vec());
+    let receiver = &mut world.stations[to];
+    receiver.layers.insert((owner, layer), states);
+    let stored = Input::Stored { owner, layer, state, bases, rank: 3, from: None, ours: false };
+    receiver.engine.handle_input(now, stored);
+    for (at, peer) in [(to, peer(from)), (from, peer(to))] {
+        let delivered = Input::DeliveredElsewhere { owner, peer, layer, state };
+        world.stations[at].engine.handle_input(now, delivered);
+    }
+}
+
+/// Without another link each of these writes is followed by heartbeats.
+#[test]
+fn news_that_another_link_delivers_cost_no_frames() {
+    let mut world = World::in_step(2, 2, 0, 11);
+    world.run(60_000);
+    write_and_deliver(&mut world, 0, 1);
+    write_and_deliver(&mut world, 1, 0);
+    world.run(2 * TIMING.heartbeat.ms());
+    let before = world.frames();
+    for n in 0..20 {
+        write_and_deliver(&mut world, n % 2, (n + 1) % 2);
+        world.run(15_000);
+    }
+    assert!(world.frames() - before <= 2, "{:?}", world.sent);
+}
+
+/// What a listener reports while its link is lost is asked about when the link was waited for in vain, and not at all if it is back.
+#[test]
+fn what_a_lost_link_may_still_bring_is_not_asked_for_on_air() {
+    let mut world = World::in_step(2, 2, 0, 12);
+    world.run(60_000);
+    write_and_deliver(&mut world, 0, 1);
+    write_and_deliver(&mut world, 1, 0);
+    world.run(2 * TIMING.heartbeat.ms());
+    let greet_at = world.now + Millis::from_secs(30);
+    for at in 0..2 {
+        let gone = Input::LinkGone { peer: peer(1 - at), greet_at };
+        world.stations[at].engine.handle_input(world.now, gone);
+    }
+    world.write(1, 0);
+    let heartbeat = world.stations[1].engine.heartbeat(world.now);
+    let engine = &mut world.stations[0].engine;
+    engine.handle_input(world.now, Input::Heartbeat { from: peer(1), heartbeat });
+    let asks_at = |engine: &BroadcastEngine| engine.channels[&peer(1)].frontier_at();
+    assert!(asks_at(engine).is_some_and(|at| at >= greet_at), "{:?}", asks_at(engine));
+    engine.handle_input(world.now, Input::LinkBack { peer: peer(1) });
+    assert_eq!(asks_at(engine), None);
+}
+
+/// A relay shows the state that all on air know until it has sent the one that it got over another link.
+#[test]
+fn a_state_that_is_not_on_air_yet_is_not_announced() {
+    let mut world = World::in_step(3, 1, 0, 13);
+    world.stations[2].cut_off = true;
+    world.run(60_000);
+    let (now, owner) = (world.now, peer(2));
+    let of_owner = |engine: &BroadcastEngine| {
+        let others = engine.heartbeat(now).others;
+        others.into_iter().find(|(name, _)| *name == alias(&owner)).unwrap()
+    };
+    let engine = &mut world.stations[0].engine;
+    let before = of_owner(engine);
+    let (layer, state, bases) = (layer(0), state(2), vec![state(1)]);
+    let stored = Input::Stored { owner, layer, state, bases, rank: STATE_RANK, from: None, ours: false };
+    engine.handle_input(now, stored);
+    assert_eq!(of_owner(engine), before, "nobody has been sent it");
+    let supply = Transmission::Supply { owner, layer, base: None, targets: vec![peer(1)], rank: STATE_RANK };
+    engine.done(now, &supply);
+    assert_ne!(of_owner(engine), before);
+}
+
 /// The status of a listener: what it lacks, from the time of sending until the listener confirms that it holds it.
 #[test]
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
@@ -248,8 +325,8 @@ fn of_a_listener_that_holds_something_else_nothing_is_claimed() {
     world.write(1, 0);
     world.run(60_000);
     let (now, next_by_s) = (world.now, 900);
-    let fingerprint = match &world.stations[1].engine.heartbeat() {
-        heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat().fingerprint => {
+    let fingerprint = match &world.stations[1].engine.heartbeat(world.now) {
+        heartbeat if heartbeat.fingerprint != world.stations[0].engine.heartbeat(world.now).fingerprint => {
             heartbeat.clone()
         }
         other => panic!("{other:?} reports nothing new"),

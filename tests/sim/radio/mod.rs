@@ -8,6 +8,7 @@ mod cost_of_return;
 mod deploys;
 mod duty;
 mod failover;
+mod flapping;
 mod forger;
 mod hostile;
 mod house;
