@@ -95,11 +95,17 @@ impl CommandDesk<'_> {
         silent: Option<LinkId>,
         message: &CommandMessage,
     ) -> Option<Routed> {
-        let radio = match way {
-            Way::Link => None,
-            Way::Radio(link) => Some(link),
+        let radios = match (way, message) {
+            // A radio stands beside the link: it is the second one if the link stays silent.
+            (Way::Link, CommandMessage::Command(_)) => self.broadcast.pair_radios(self.core, peer),
+            // An answer for a link is too long for the air; the others are sent again anyway.
+            (
+                Way::Link,
+                CommandMessage::Answer(_) | CommandMessage::Notice(_) | CommandMessage::NoticeHeard(_),
+            ) => Vec::new(),
+            (Way::Radio(radio), _) => vec![radio],
         };
-        let radios = RadioScope::These(radio.as_slice());
+        let radios = RadioScope::These(&radios);
         let dispatch = Dispatch { radios, silent, ..Dispatch::new(*peer, message.class(), subject) };
         match self.unicast.send(self.core, dispatch, &message.for_link()) {
             Dispatched::Sent { routed, .. } => Some(routed),

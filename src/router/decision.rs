@@ -104,7 +104,8 @@ impl Decision {
         let (least, most) = match (request.class.is_urgent(), uses_air) {
             (true, false) => (URGENT_HEDGE_MIN, URGENT_HEDGE_MAX),
             (true, true) => (HEDGE_MIN * 2, request.deadline / 3),
-            (false, _) => (HEDGE_MIN, request.deadline / 2),
+            (false, false) => (HEDGE_MIN, request.deadline / 2),
+            (false, true) => (HEDGE_MIN * 2, request.deadline / 2),
         };
         Some((cost.arrives * 4).max(least).min(most))
     }

@@ -3,6 +3,8 @@
 use super::*;
 use tombolo_mesh::emulated::Loss;
 use tombolo_mesh::frame::keys::Mode;
+use tombolo_sim::field::CableKind;
+use tombolo_transports::Medium;
 
 const CATALOGUE: &str = "marketplace-url = \"https://market.example\"\n[[app]]\nid = \"web\"\n";
 /// The kind of messages on a pairwise channel, in a frame's first byte.
@@ -106,4 +108,35 @@ fn a_revocation_by_radio_is_one_frame_to_each_member() {
     assert_eq!(pair_frames(&field, 0) - before, 1);
     let Some(Ok(Reply::Peers(peers))) = field.ask(1, Query::Peers) else { panic!("peers") };
     assert!(peers.iter().any(|peer| peer.did == revoked && peer.suspended));
+}
+
+/// A LAN goes dead unnoticed and swallows a command: it goes over the other link as well, and runs once, also when the first copy
+/// is offered again.
+#[test]
+fn a_command_that_a_dead_lan_swallows_goes_over_another_link_and_runs_once() {
+    for (seed, beside, within) in [(35, Medium::Tor, 3 * SECOND), (36, Medium::Mesh, 5 * SECOND)] {
+        let mut field = sf7(seed);
+        friends(&mut field, 2);
+        field.connect(0, 1);
+        if beside == Medium::Tor {
+            field.connect_over(0, 1, CableKind::TOR);
+            let radio = field.radio(1);
+            field.air.set_on(radio, false);
+        }
+        field.set_catalogue(1, CATALOGUE);
+        field.run(HOUR);
+        field.silence(0, 1, Medium::Lan);
+        let begun = field.now();
+        let id = deploy(&mut field, 1);
+        let arrived = field.run_until(5 * MINUTE, |field| !field.installs.is_empty());
+        let took = field.now().since(begun);
+        println!("beside {beside:?}: the command took {} ms", took.ms());
+        assert!(arrived && took <= within, "{took:?}");
+        field.run(10 * SECOND);
+        field.cut_over(0, 1, Medium::Lan);
+        assert!(field.run_until(10 * MINUTE, |field| status(field, 0, &id).0 == "installed"));
+        field.connect(0, 1);
+        field.run(HOUR);
+        assert_eq!(field.installs.len(), 1);
+    }
 }
