@@ -309,6 +309,12 @@ impl Field {
         report.broadcast.forge(report.core, report.replica, RADIO, &forged)
     }
 
+    /// A node's radio hands over these bytes, which no other radio has sent. No time passes.
+    pub fn hand_over(&mut self, place: usize, bytes: Vec<u8>) {
+        self.queue.push_back((place, Input::Frame { link: RADIO, bytes }));
+        self.settle();
+    }
+
     /// Lays a LAN cable between two nodes.
     pub fn connect(&mut self, a: usize, b: usize) {
         self.connect_over(a, b, CableKind::LAN);
@@ -351,6 +357,12 @@ impl Field {
         for end in self.cables.between(a, b, Some(medium)) {
             self.cables.silence(end);
         }
+    }
+
+    /// A number that grows with each new state of any layer that a node takes: the sum of their sequences.
+    pub fn states_taken(&self, place: usize) -> u64 {
+        let report = self.node_at(place).node.report();
+        report.replica.layers().layers().map(|layer| layer.head().sequence.get()).sum()
     }
 
     /// Bytes that went over cables.

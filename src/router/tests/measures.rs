@@ -116,6 +116,51 @@ fn a_flapping_link_is_left_once_and_costs_no_airtime() {
     assert_eq!(labels(&router)["switched"], 1);
 }
 
+/// What each second of an hour takes to a peer over this steady link and one that flaps, each stretch so many milliseconds long.
+fn carried_beside(steady: Medium, flapping: Medium, class: Class, stretches: &[u64]) -> Vec<(u64, LinkId)> {
+    let mut router = TransportRouter::default();
+    add_links(&mut router, &[steady, flapping]);
+    let (mut link, mut up, mut stretches) = (2, true, stretches.iter().cycle());
+    let mut turn_at = 5_000;
+    let mut carried = Vec::new();
+    for now in (0..3_600_000_u64).step_by(1_000) {
+        while turn_at <= now {
+            match up {
+                true => failed(&mut router, link, turn_at),
+                false => {
+                    link += 10;
+                    router.table.link_up(PEER, LinkId(link), caps(flapping), Mono::from_ms(turn_at));
+                }
+            }
+            up = !up;
+            turn_at += stretches.next().unwrap();
+        }
+        let routed = router.route(PEER, Subject::Engine, request(200, class), RadioScope::None, at(now));
+        carried.push((now, routed.chosen.unwrap()));
+    }
+    carried
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    /// However a link flaps every 0.5 to 30 s, and whichever of the two is the better one: two changes of the link are at least a
+    /// dwell time apart.
+    #[test]
+    fn a_flapping_link_causes_at_most_one_change_in_a_dwell_time(
+        stretches in proptest::collection::vec(500_u64..=30_000, 1..40),
+        lan_flaps in proptest::prelude::any::<bool>(),
+        class in proptest::sample::select(Class::ALL.into_iter().filter(|class| !class.is_urgent()).collect::<Vec<_>>()),
+    ) {
+        let (steady, flapping) = if lan_flaps { (Tor, Lan) } else { (Lan, Tor) };
+        let carried = carried_beside(steady, flapping, class, &stretches);
+        let changes: Vec<u64> = carried.windows(2).filter(|two| two[0].1 != two[1].1).map(|two| two[1].0).collect();
+        for two in changes.windows(2) {
+            proptest::prop_assert!(two[1] - two[0] >= DWELL.ms(), "{changes:?}");
+        }
+    }
+}
+
 /// The same with nothing but a radio beside it: what may wait waits, so no airtime is spent.
 #[test]
 fn beside_a_flapping_link_the_radio_is_spared() {

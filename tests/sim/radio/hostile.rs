@@ -2,6 +2,7 @@
 
 use super::*;
 use tombolo::identity::did;
+use tombolo::node::Event;
 use tombolo_mesh::emulated::EmulatedRadioId;
 use tombolo_sim::rng::Rng;
 
@@ -90,6 +91,42 @@ fn cut_spliced_and_damaged_frames_change_nothing_and_are_counted() {
         frames.push(frame);
     }
     attack(&mut field, stranger, frames);
+}
+
+/// A million frames that are none, or that were damaged, on one radio: the session beside it stays up, carries what is written
+/// meanwhile at once, and is chosen as before.
+#[test]
+fn a_million_bad_frames_on_a_radio_leave_the_lan_alone() {
+    const BATCH: usize = 1_000;
+    let (mut field, _) = with_stranger(106);
+    field.connect(0, 1);
+    field.run(MINUTE);
+    let log: Vec<Vec<u8>> = field.air.log().map(|on_air| on_air.frame.clone()).collect();
+    let mut rng = Rng::new(106);
+    let before = field.events.len();
+    for batch in 0..1_000_000 / BATCH {
+        for _ in 0..BATCH {
+            let mut frame = match rng.below(2) {
+                0 => rng.byte_vec(20),
+                _ => log[rng.index(log.len())].clone(),
+            };
+            let at = rng.index(frame.len());
+            frame[at] ^= 1 << rng.below(8);
+            field.hand_over(1, frame);
+        }
+        if batch % 50 == 0 {
+            set(&mut field, 0, "notes", "beside", batch as u64);
+            in_step(&mut field, &[0, 1], "notes", "beside", SECOND);
+        }
+    }
+    let downs =
+        field.events.iter().skip(before).filter(|(_, event)| matches!(event, Event::Link(link) if !link.up));
+    assert_eq!(downs.count(), 0, "the LAN was given up");
+    let from = field.now();
+    set(&mut field, 1, "notes", "after", 1);
+    in_step(&mut field, &[0, 1], "notes", "after", SECOND);
+    field.run(10 * MINUTE);
+    assert!(!since(&field, from).any(carries), "it went by radio as well");
 }
 
 /// One of three writes as fast as its radio sends. The other two still come into step.
