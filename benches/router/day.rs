@@ -4,6 +4,8 @@
 //! minute, a document is written every ten minutes, and every 47 minutes an app stops somewhere, which is an alarm for all. The LAN
 //! is gone from 9:00 to 15:00. The radios are LongFast on the 10 % band of EU868.
 
+use std::ops::Range;
+
 use tombolo::federation::TrustLevel;
 use tombolo::io::view::RouteOrder;
 use tombolo::layer::{KeyPath, Kind};
@@ -19,10 +21,15 @@ use tombolo_sim::field::{CableKind, Field, FieldConfig};
 use tombolo_sim::{HOUR, MINUTE, SECOND};
 use tombolo_transports::Medium;
 
+use crate::air::{AirUse, AirWatch};
+
 const NODES: usize = 10;
 /// The nodes on the LAN; the last three of them also have a radio, as have all beyond.
 const ON_LAN: usize = 7;
 const WITH_RADIO: usize = 4;
+const ONLY_RADIO: Range<usize> = ON_LAN..NODES;
+/// Seconds between two looks at the ages of states.
+const AGES_EVERY: u64 = 300;
 /// An alarm that has not reached a node by then counts as missed there.
 const ALARM_PATIENCE: Millis = Millis::from_secs(600);
 /// How finely the arrival of an alarm is measured.
@@ -52,18 +59,32 @@ pub(super) struct DayRow {
     /// From the moment when an alarm was raised to its arrival at each node, seconds, sorted.
     pub(super) alarms_s: Vec<f64>,
     pub(super) missed: usize,
+    /// What the airtime was spent on.
+    pub(super) spent: AirUse,
+    /// The age of the state of each other node at those that have only a radio, seconds, sorted.
+    pub(super) ages_s: Vec<f64>,
 }
 
 impl DayRow {
     /// The alarm latency below which so many percent are.
     pub(super) fn alarm_s(&self, percent: usize) -> f64 {
-        let at = (self.alarms_s.len() * percent).div_ceil(100).saturating_sub(1);
-        self.alarms_s.get(at).copied().unwrap_or(0.0)
+        percentile(&self.alarms_s, percent)
+    }
+
+    /// The median age of a state at a node that has only a radio.
+    pub(super) fn age_s(&self) -> f64 {
+        percentile(&self.ages_s, 50)
     }
 
     pub(super) fn alarm_mean_s(&self) -> f64 {
         self.alarms_s.iter().sum::<f64>() / self.alarms_s.len().max(1) as f64
     }
+}
+
+/// The value of a sorted list below which so many percent are.
+fn percentile(sorted: &[f64], percent: usize) -> f64 {
+    let at = (sorted.len() * percent).div_ceil(100).saturating_sub(1);
+    sorted.get(at).copied().unwrap_or(0.0)
 }
 
 /// An alarm on its way.
@@ -156,11 +177,19 @@ fn open_alarms(field: &mut Field, at: usize) -> Vec<String> {
     alarms.into_iter().filter(|alarm| alarm.open).map(|alarm| alarm.id).collect()
 }
 
+/// Lets time pass under the eyes of a watch.
+fn pass(field: &mut Field, watch: &mut AirWatch, length: Millis) {
+    field.run_until(length, |field| {
+        watch.look(field);
+        false
+    });
+}
+
 /// Lets a second pass, and notes which nodes an alarm has reached.
-fn second(field: &mut Field, pending: &mut Option<Pending>, row: &mut DayRow) {
-    let Some(alarm) = pending else { return field.run(SECOND) };
+fn second(field: &mut Field, watch: &mut AirWatch, pending: &mut Option<Pending>, row: &mut DayRow) {
+    let Some(alarm) = pending else { return pass(field, watch, SECOND) };
     for _ in 0..SECOND / ALARM_STEP {
-        field.run(ALARM_STEP);
+        pass(field, watch, ALARM_STEP);
         let now = field.now();
         let Some(raised) = &alarm.raised else {
             let new = open_alarms(field, alarm.origin).into_iter().find(|id| !alarm.earlier.contains(id));
@@ -175,6 +204,18 @@ fn second(field: &mut Field, pending: &mut Option<Pending>, row: &mut DayRow) {
     if alarm.missing.is_empty() || field.now() > alarm.begun + ALARM_PATIENCE {
         row.missed += alarm.missing.len();
         *pending = None;
+    }
+}
+
+/// Notes how old the state of each other node is at those that have only a radio.
+fn note_ages(field: &mut Field, second: u64, row: &mut DayRow) {
+    for at in ONLY_RADIO {
+        for of in (0..NODES).filter(|of| *of != at) {
+            let peer = Some(tombolo::identity::did(&field.peer_id(of)));
+            let Some(Ok(Reply::State(view))) = field.ask(at, Query::State { peer }) else { continue };
+            let published = view.state.uptime_secs.unwrap_or(0);
+            row.ages_s.push(second.saturating_sub(published) as f64);
+        }
     }
 }
 
@@ -213,6 +254,7 @@ pub(super) fn day(policy: DayPolicy, seed: u64, hours: u64) -> DayRow {
     field.run(2 * HOUR);
     let (before, cable_bytes) = (on_air(&field), field.cable_bytes());
     let mut row = DayRow::default();
+    let mut watch = AirWatch::new(&field, WITH_RADIO..NODES);
     let mut pending = None;
     let mut stopped = None;
     for now in 0..hours * 3_600 {
@@ -245,14 +287,19 @@ pub(super) fn day(policy: DayPolicy, seed: u64, hours: u64) -> DayRow {
             let notes = if at == 0 { "notes" } else { "n0/notes" };
             set(&mut field, at, notes, &format!("k{}", now / 600 % 20), format!("watch {now}, all well"));
         }
-        second(&mut field, &mut pending, &mut row);
+        if now % AGES_EVERY == AGES_EVERY - 1 {
+            note_ages(&mut field, now, &mut row);
+        }
+        second(&mut field, &mut watch, &mut pending, &mut row);
     }
     let after = on_air(&field);
     row.frames = after.frames - before.frames;
     row.air_bytes = after.bytes - before.bytes;
     row.airtime_s = (after.airtime_us - before.airtime_us) as f64 / 1e6;
     row.cable_bytes = field.cable_bytes() - cable_bytes;
+    row.spent = watch.spent;
     row.alarms_s.sort_by(f64::total_cmp);
+    row.ages_s.sort_by(f64::total_cmp);
     row
 }
 

@@ -12,7 +12,8 @@
 //! | `heartbeats` | the same where equal decisions follow each other and are folded |
 //! | `decide` | the pure function alone, on a question that is made before |
 //!
-//! Then a day of ten nodes on virtual time under each policy ([`day`]): bytes, airtime, and how late alarms are; and how long a
+//! Then a day of ten nodes on virtual time under each policy ([`day`]): bytes, airtime and its uses ([`air`]), and how late alarms
+//! are. The frames that brought a node a state which it did not have are the least that any choice of links has to send. And how long a
 //! document of 20 kB takes to a peer with a radio and Tor, beside the best plan. `--hours 0` leaves both out.
 
 #![allow(
@@ -22,6 +23,7 @@
     reason = "a measurement may panic, and reads clocks"
 )]
 
+mod air;
 mod day;
 
 use std::hint::black_box;
@@ -179,6 +181,7 @@ fn days(hours: u64, seed: u64, json: bool) {
             "policy", "LAN kB", "frames", "airtime s", "mean s", "p50 s", "p95 s", "worst s", "missed"
         );
     }
+    let mut rows = Vec::new();
     for policy in day::POLICIES {
         let row = day::day(policy, seed, hours);
         let [p50, p95, worst] = [50, 95, 100].map(|percent| row.alarm_s(percent));
@@ -190,6 +193,8 @@ fn days(hours: u64, seed: u64, json: bool) {
                     "lan_bytes": row.cable_bytes, "frames": row.frames, "air_bytes": row.air_bytes,
                     "airtime_s": row.airtime_s, "alarms": row.alarms_s.len(), "alarm_mean_s": row.alarm_mean_s(),
                     "alarm_p50_s": p50, "alarm_p95_s": p95, "alarm_worst_s": worst, "missed": row.missed,
+                    "state_age_p50_s": row.age_s(),
+                    "air_s": row.spent.named_s().into_iter().collect::<std::collections::BTreeMap<_, _>>(),
                 })
             ),
             false => println!(
@@ -203,6 +208,25 @@ fn days(hours: u64, seed: u64, json: bool) {
                 p95,
                 worst,
                 row.missed
+            ),
+        }
+        if !json {
+            let uses: Vec<String> =
+                row.spent.named_s().iter().map(|(name, seconds)| format!("{name} {seconds:.0}")).collect();
+            println!("      s on air: {}; states at radios {:.0} s old", uses.join(", "), row.age_s());
+        }
+        rows.push(row);
+    }
+    if let [auto, .., mesh_first] = rows.as_slice() {
+        let (used, least) =
+            (auto.airtime_s / mesh_first.airtime_s, auto.spent.needed_s() / mesh_first.airtime_s);
+        match json {
+            true => println!(
+                "{}",
+                serde_json::json!({"row": "auto_of_mesh_first", "airtime": used, "new_states_alone": least})
+            ),
+            false => println!(
+                "auto spends {used:.2} of the airtime of mesh first; the frames that brought a node something new alone are {least:.2}"
             ),
         }
     }
