@@ -23,6 +23,8 @@ mod requirements;
 mod rights;
 #[path = "vectors/rules.rs"]
 mod rules;
+#[path = "vectors/signed.rs"]
+mod signed;
 #[path = "vectors/strict.rs"]
 mod strict;
 

@@ -31,6 +31,12 @@ def stream_frames(data):
         data = data[4 + length:]
     return frames
 
+def in_turn(frames, chooses):
+    """Refuses what one end sends out of its turn: hello, chosen if its key is the lower one, then all others."""
+    kinds = [kind for kind, _ in frames]
+    head = [1, 2] if chooses else [1]
+    refuse_unless(kinds[:len(head)] == head[:len(kinds)] and not {1, 2} & set(kinds[len(head):]), "Turn")
+
 def certificate_key(data):
     """The key in a raw public key of Ed25519."""
     prefix = bytes.fromhex("302a300506032b6570032100")

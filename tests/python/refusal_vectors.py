@@ -140,6 +140,8 @@ RULES = {
     "fragment": lambda c: frames.fragment(given(c)),
     "long message": lambda c: frames.message_of(c.b("fragments")),
     "NACK": lambda c: frames.nack(c.b("hex"), [c["count"]]),
+    "frames of one end":
+        lambda c: frames.in_turn(frames.stream_frames(c.b("hex")), c["from"] == "the lower key"),
     "KISS": lambda c: refuse_unless(frames.kiss_frames(given(c)), "nothing valid"),
     "AX.25": lambda c: frames.read_ax25(c.b("hex")),
 }

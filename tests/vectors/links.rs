@@ -1,6 +1,7 @@
 //! What stands around messages: the stream of a link, long messages and their parity, counters of frames, and one frame as
 //! each kind of radio takes it.
 
+use super::rules::case;
 use super::{check, hex};
 use data_encoding::HEXLOWER;
 use serde_json::{Value as Json, json};
@@ -14,7 +15,7 @@ use tombolo_mesh::wire::kiss::{Event as KissEvent, KissCommand, KissDecoder};
 use tombolo_mesh::wire::meshcore::MeshcoreCommand;
 use tombolo_mesh::wire::meshtastic::MeshtasticCommand;
 use tombolo_transports::lan::mdns::SaltedHint;
-use tombolo_transports::stream::{Frame, FrameDecoder, FrameError, Hello};
+use tombolo_transports::stream::{Frame, FrameDecoder, FrameError, Hello, Turns};
 
 /// The frames of a stream that has them whole.
 fn frames(bytes: &[u8]) -> Result<Vec<Frame>, FrameError> {
@@ -70,6 +71,47 @@ fn streams() -> Json {
         ],
         "refused": refused,
     })
+}
+
+/// Whether the frames of one end come in their turn.
+pub(super) fn in_turn(bytes: &[u8], chooses: bool) -> bool {
+    let mut turns = Turns::of(chooses);
+    frames(bytes).is_ok_and(|frames| frames.iter().all(|frame| turns.take(frame).is_ok()))
+}
+
+fn turns(why: &str, from: &str, frames: &[Frame]) -> Json {
+    let mut bytes = Vec::new();
+    frames.iter().for_each(|frame| frame.encode(&mut bytes));
+    case("L2", "frames of one end", why, json!({ "from": from, "hex": hex(bytes) }))
+}
+
+fn hello() -> Frame {
+    Frame::Hello(Hello { version: 1, boot: [0, 1, 2, 3, 4, 5, 6, 7], message_bytes_max: 1 << 20 })
+}
+
+const LOWER: &str = "the lower key";
+const HIGHER: &str = "the higher key";
+
+pub(super) fn turns_accepted() -> Vec<Json> {
+    let message = || Frame::Message(b"tide".to_vec());
+    vec![
+        turns("hello, chosen, then any", LOWER, &[hello(), Frame::Chosen, message(), Frame::Pong, message()]),
+        turns("hello, then any", HIGHER, &[hello(), message(), Frame::Ping]),
+    ]
+}
+
+pub(super) fn turns_refused() -> Vec<Json> {
+    let message = || Frame::Message(b"tide".to_vec());
+    vec![
+        turns("a message before the hello", HIGHER, &[message(), hello()]),
+        turns("chosen before the hello", LOWER, &[Frame::Chosen, hello()]),
+        turns("a second hello", HIGHER, &[hello(), hello()]),
+        turns("a second hello behind chosen", LOWER, &[hello(), Frame::Chosen, hello()]),
+        turns("a message before chosen", LOWER, &[hello(), message(), Frame::Chosen]),
+        turns("a pong before chosen", LOWER, &[hello(), Frame::Pong, Frame::Chosen]),
+        turns("a second chosen", LOWER, &[hello(), Frame::Chosen, message(), Frame::Chosen]),
+        turns("chosen from the higher key", HIGHER, &[hello(), Frame::Chosen]),
+    ]
 }
 
 const LONG_MESSAGE: &[u8] = b"the sand holds when the tide is out";

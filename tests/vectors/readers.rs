@@ -185,6 +185,7 @@ fn radio_is_right(case: &Json) -> bool {
             let mut sender = super::links::sender_of_the_vector();
             sender.nack(Mono::ZERO, PeerId([1; 32]), PeerId([2; 32]), &bytes()).is_ok()
         }
+        "frames of one end" => super::links::in_turn(&bytes(), case["from"] == "the lower key"),
         "KISS" => super::links::kiss_frames(&bytes()) > 0,
         "AX.25" => UiFrame::decode(&bytes()).is_some_and(|frame| frame.destination == DESTINATION),
         other => panic!("no reader for {other}"),

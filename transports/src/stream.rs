@@ -61,6 +61,12 @@ pub enum FrameError {
     /// A greeting without a version that both ends speak.
     #[error("greeting with version {0}")]
     Version(u8),
+    /// Another frame stands where the greeting has to.
+    #[error("no greeting")]
+    NoHello,
+    /// A frame that the end which sent it may not send now.
+    #[error("frame of kind {0} out of turn")]
+    Turn(u8),
 }
 
 impl Hello {
@@ -102,6 +108,16 @@ impl Frame {
         }
     }
 
+    fn kind(&self) -> u8 {
+        match self {
+            Self::Message(_) => MESSAGE,
+            Self::Hello(_) => HELLO,
+            Self::Chosen => CHOSEN,
+            Self::Ping => PING,
+            Self::Pong => PONG,
+        }
+    }
+
     fn decode(kind: u8, content: Vec<u8>) -> Result<Self, FrameError> {
         match kind {
             MESSAGE => Ok(Self::Message(content)),
@@ -127,6 +143,37 @@ fn put(kind: u8, content: &[u8], out: &mut Vec<u8>) {
     assert!(content.len() <= MESSAGE_BYTES_MAX, "a link refuses longer messages before they are framed");
     out.extend_from_slice(&((u32::from(kind) << 24) | content.len() as u32).to_be_bytes());
     out.extend_from_slice(content);
+}
+
+/// The order of the frames that one end sends: its greeting, then `Chosen` if it is the one that chooses, then all others.
+#[derive(Debug)]
+pub struct Turns {
+    chooses: bool,
+    greeted: bool,
+    chosen: bool,
+}
+
+impl Turns {
+    /// Of the frames by the end that has the lower key, and so chooses; or by the other.
+    pub fn of(chooses: bool) -> Self {
+        Self { chooses, greeted: false, chosen: false }
+    }
+
+    /// Takes the next frame.
+    ///
+    /// # Errors
+    /// [`FrameError`] where it is not its turn; the stream cannot go on after it.
+    pub fn take(&mut self, frame: &Frame) -> Result<(), FrameError> {
+        if !self.greeted && !matches!(frame, Frame::Hello(_)) {
+            return Err(FrameError::NoHello);
+        }
+        let in_turn = match frame {
+            Frame::Hello(_) => !std::mem::replace(&mut self.greeted, true),
+            Frame::Chosen => self.chooses && !std::mem::replace(&mut self.chosen, true),
+            Frame::Message(_) | Frame::Ping | Frame::Pong => self.chosen || !self.chooses,
+        };
+        if in_turn { Ok(()) } else { Err(FrameError::Turn(frame.kind())) }
+    }
 }
 
 /// Cuts a byte stream into frames.

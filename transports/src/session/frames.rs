@@ -2,7 +2,7 @@
 
 use super::carrier::{ReadHalf, SessionError, WriteHalf};
 use crate::link::RejectReason;
-use crate::stream::{Frame, FrameDecoder, FrameError};
+use crate::stream::{Frame, FrameDecoder, FrameError, Turns};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 /// Bytes read from the stream at a time.
@@ -12,17 +12,23 @@ const READ_BYTES: usize = 16 << 10;
 pub(super) struct Frames<R = ReadHalf> {
     read: R,
     decoder: FrameDecoder,
+    /// Not of a request to join and its answer, which are a frame each.
+    turns: Option<Turns>,
     buffer: Vec<u8>,
 }
 
 impl<R: AsyncRead + Unpin> Frames<R> {
-    pub(super) fn new(read: R) -> Self {
-        Self { read, decoder: FrameDecoder::default(), buffer: Vec::new() }
+    pub(super) fn new(read: R, turns: Option<Turns>) -> Self {
+        Self { read, decoder: FrameDecoder::default(), turns, buffer: Vec::new() }
     }
 
     /// The next whole frame, if the bytes received so far hold one.
     pub(super) fn waiting(&mut self) -> Result<Option<Frame>, SessionError> {
-        Ok(self.decoder.next_frame()?)
+        let frame = self.decoder.next_frame()?;
+        if let Some((frame, turns)) = frame.as_ref().zip(self.turns.as_mut()) {
+            turns.take(frame)?;
+        }
+        Ok(frame)
     }
 
     /// Waits for bytes. Returns how many came.
@@ -65,8 +71,8 @@ impl From<FrameError> for SessionError {
     fn from(error: FrameError) -> Self {
         Self::Rejected(match error {
             FrameError::Oversized(_) => RejectReason::Oversized,
-            FrameError::Version(_) => RejectReason::BadHello,
-            FrameError::Kind(_) | FrameError::Length(..) => RejectReason::BadFrame,
+            FrameError::Version(_) | FrameError::NoHello => RejectReason::BadHello,
+            FrameError::Kind(_) | FrameError::Length(..) | FrameError::Turn(_) => RejectReason::BadFrame,
         })
     }
 }

@@ -9,7 +9,7 @@ use super::frames::{Frames, send, write};
 use super::link::Link;
 use super::outbox::LinkOutbox;
 use crate::link::{DownReason, LinkEvent, RejectReason};
-use crate::stream::{Frame, Hello, MESSAGE_BYTES_MAX, VERSION};
+use crate::stream::{Frame, Hello, MESSAGE_BYTES_MAX, Turns, VERSION};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,8 @@ impl Sessions {
             return Err(SessionError::Rejected(RejectReason::UnknownKey));
         }
         let (read, mut out) = streams.await?;
-        let mut frames = Frames::new(read);
+        let chooses = self.id < peer;
+        let mut frames = Frames::new(read, Some(Turns::of(!chooses)));
         let own = Frame::Hello(Hello {
             version: VERSION,
             boot: self.boot,
@@ -77,7 +78,6 @@ impl Sessions {
         let message_bytes_max = MESSAGE_BYTES_MAX.min(hello.message_bytes_max as usize);
         let (id, outbox) = (self.events.next_id(), LinkOutbox::new(self.queue_bytes_max));
         let link = Arc::new(Link::new(id, carrier.clone(), hello.boot, message_bytes_max, outbox));
-        let chooses = self.id < peer;
         if !chooses && frames.next().await? != Frame::Chosen {
             return Err(SessionError::Rejected(RejectReason::BadFrame));
         }

@@ -271,7 +271,7 @@ async fn read_message(carrier: &dyn Carrier, read: &mut ReadHalf) -> Option<Vec<
         read.take(JOIN_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).await.ok()?;
         bytes
     } else {
-        match Frames::new(read).next().await.ok()? {
+        match Frames::new(read, None).next().await.ok()? {
             Frame::Message(bytes) => bytes,
             Frame::Hello(_) | Frame::Chosen | Frame::Ping | Frame::Pong => return None,
         }
