@@ -5,6 +5,8 @@
 //! The same is done after services had to be forgotten for lack of room, since the daemon reports each service once only.
 
 use super::mdns::{Mdns, SaltedHint};
+use super::sentinel::{SAMPLE, Sentinel};
+use super::silence::Filtered;
 use mdns_sd::{Metrics, ServiceEvent};
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -15,10 +17,17 @@ pub(super) const CACHED_MAX: i64 = 2_000;
 /// How often they are counted while there are few, and above [`BUSY_ABOVE`].
 const COUNT_EVERY: Duration = Duration::from_secs(15);
 const COUNT_OFTEN: Duration = Duration::from_secs(3);
-/// Events after which they are counted soon, at the earliest [`COUNT_SOON`] after the last count: under a flood a daemon takes in some
-/// 8 MB of records a second.
+/// Events after which they are counted soon, at the earliest [`COUNT_SOON`] after the last count: under a flood a daemon takes in up to
+/// 20 MB of records a second.
 const EVENTS_MAX: usize = 256;
 const COUNT_SOON: Duration = Duration::from_secs(1);
+/// What comes in by mDNS in so short a time is a flood from so many bytes on, until nothing like it has come for a while. 400 short
+/// answers a second are none: they are let in, and counted.
+const FLOOD_WINDOW: Duration = Duration::from_secs(1);
+const FLOOD_BYTES: usize = 1 << 20;
+const FLOOD_OVER: Duration = Duration::from_secs(5);
+/// How often sockets that have been opened meanwhile get the filter, too.
+const FILTER_EVERY: Duration = Duration::from_millis(200);
 /// How often it is logged that a daemon was replaced.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// More records than a quiet network shows.
@@ -55,6 +64,8 @@ pub(super) struct Discovery {
     counted_at: Instant,
     /// The daemon is ending, and a fresh one takes its place when it has: two of them never fill the memory at once.
     ending: Option<JoinHandle<()>>,
+    sentinel: Sentinel,
+    flood: Flood,
     /// When a replaced daemon was logged last.
     logged_at: Option<Instant>,
     crowd: Crowd,
@@ -80,6 +91,8 @@ impl Discovery {
             events: 0,
             counted_at: now,
             ending: None,
+            sentinel: Sentinel::open(),
+            flood: Flood::new(now),
             logged_at: None,
             crowd: Crowd::new(now),
             listing_until: None,
@@ -103,6 +116,7 @@ impl Discovery {
     /// An interface came or went: the daemon has to look.
     pub(super) fn interfaces_changed(&mut self) {
         if let Some(mdns) = &self.mdns {
+            self.sentinel = Sentinel::open();
             mdns.list_interfaces(true);
             self.listing_until = Some(Instant::now() + LISTING);
         }
@@ -156,6 +170,12 @@ impl Discovery {
                     self.renew();
                     return MdnsNews::Renewed;
                 }
+                bytes = self.sentinel.next() => {
+                    if self.flood.sampled(bytes * SAMPLE, Instant::now()) {
+                        self.count.hasten(self.counted_at + COUNT_SOON);
+                    }
+                }
+                () = at(self.flood.until) => self.flood.end(),
                 () = at(self.listing_until) => {
                     self.listing_until = None;
                     if let Some(mdns) = &self.mdns {
@@ -264,6 +284,49 @@ impl Count {
     }
 }
 
+/// A flood, as far as the sample shows it. While it lasts the daemon receives little, so that neither memory nor a processor is filled.
+#[derive(Debug)]
+struct Flood {
+    since: Instant,
+    /// Bytes that have come in since then, about.
+    bytes: usize,
+    filtered: Option<Filtered>,
+    filtered_at: Instant,
+    /// When it is over, if nothing more comes.
+    until: Option<Instant>,
+}
+
+impl Flood {
+    fn new(now: Instant) -> Self {
+        Flood { since: now, bytes: 0, filtered: None, filtered_at: now, until: None }
+    }
+
+    /// So many bytes have come in. Returns whether there is a flood.
+    fn sampled(&mut self, bytes: usize, now: Instant) -> bool {
+        if now.duration_since(self.since) > FLOOD_WINDOW {
+            (self.since, self.bytes) = (now, 0);
+        }
+        self.bytes += bytes;
+        if self.bytes < FLOOD_BYTES {
+            return false;
+        }
+        self.until = Some(now + FLOOD_OVER);
+        // A fresh daemon opens sockets of its own.
+        if self.filtered.is_none() || now >= self.filtered_at + FILTER_EVERY {
+            (self.filtered, self.filtered_at) = (Some(Filtered::thinned()), now);
+        }
+        true
+    }
+
+    /// The daemon receives all again.
+    fn end(&mut self) {
+        self.until = None;
+        if let Some(filtered) = self.filtered.take() {
+            filtered.lift();
+        }
+    }
+}
+
 /// The records of all kinds.
 fn cached(metrics: &Metrics) -> i64 {
     metrics.iter().filter(|(name, _)| name.starts_with("cached-")).map(|(_, count)| *count).sum()
@@ -305,6 +368,23 @@ impl Crowd {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Ordinary traffic is none, however long it lasts; a flood lasts until nothing like it has come for a while.
+    #[tokio::test]
+    async fn only_many_bytes_in_a_second_are_a_flood() {
+        let begun = Instant::now();
+        let mut flood = Flood::new(begun);
+        let at = |ms| begun + Duration::from_millis(ms);
+        assert!((0..100).all(|n| !flood.sampled(FLOOD_BYTES / 3, at(n * 500))));
+        assert_eq!(flood.until, None);
+        let floods: Vec<bool> =
+            (0..4).map(|n| flood.sampled(FLOOD_BYTES / 3 + 1, at(60_000 + n * 10))).collect();
+        assert_eq!(floods, [false, false, true, true]);
+        assert_eq!(flood.until, Some(at(60_030) + FLOOD_OVER));
+        flood.end();
+        assert!(flood.until.is_none() && flood.filtered.is_none());
+        assert!(!flood.sampled(FLOOD_BYTES / 3, at(70_000)));
+    }
 
     /// The cache is bounded at each count, a crowd is looked at again ever more rarely while it lasts, and soon once it is over.
     #[test]

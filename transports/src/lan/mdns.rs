@@ -7,7 +7,7 @@
 //! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
-use crate::lan::silence::Silenced;
+use crate::lan::silence::Filtered;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -273,7 +273,7 @@ impl Mdns {
 
     /// Ends the present daemon. One that does not take the request in time ends behind its successor.
     pub(crate) fn end_for_another(&self) -> tokio::task::JoinHandle<()> {
-        let (silenced, daemon) = (Silenced::all(), self.daemon.clone());
+        let (silenced, daemon) = (Filtered::silenced(), self.daemon.clone());
         tokio::spawn(async move {
             if end(daemon).await {
                 silenced.lift();

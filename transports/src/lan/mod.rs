@@ -33,6 +33,7 @@ mod discovery;
 mod interfaces;
 mod netlink;
 mod quic;
+mod sentinel;
 mod sight;
 mod silence;
 

@@ -1,38 +1,58 @@
-//! Silences the sockets of an mDNS daemon that is to end.
+//! Filters on the sockets of an mDNS daemon: all is dropped where it is to end, and most of it while a flood lasts.
 //!
 //! The daemon reads until its sockets are empty before it takes a request. Under a flood that comes faster than it reads, it takes
 //! none: it does not end, and its cache grows for as long as the flood lasts. So its sockets are given a filter that drops all, by
 //! which it comes to an end of what it reads. They are found among the descriptors of this process: the daemon does not show them.
 
-/// Sockets that receive nothing for now.
+/// Sockets that do not receive all for now.
 #[derive(Debug, Default)]
-pub(super) struct Silenced {
+pub(super) struct Filtered {
     #[cfg(target_os = "linux")]
     sockets: Vec<std::os::fd::OwnedFd>,
 }
 
-impl Silenced {
-    /// Silences every mDNS socket that this process has at this moment. Where the kernel does not permit that, or is no Linux,
-    /// none: then a daemon ends when it comes to it.
-    pub(super) fn all() -> Self {
+impl Filtered {
+    /// Every mDNS socket that this process has at this moment receives nothing. Where the kernel does not permit that, or is no
+    /// Linux, they go on: then a daemon ends when it comes to it.
+    pub(super) fn silenced() -> Self {
         #[cfg(target_os = "linux")]
-        match linux::silence_all() {
-            Ok(sockets) => return Silenced { sockets },
-            Err(error) => tracing::debug!(%error, "the sockets of mDNS go on receiving"),
-        }
-        Silenced::default()
+        return Filtered::by(&[linux::DROP_ALL]);
+        #[cfg(not(target_os = "linux"))]
+        Filtered::default()
     }
 
-    /// Those that are still open receive again: another node of this process has them.
+    /// They receive one datagram of [`THINNED`], chosen by chance.
+    pub(super) fn thinned() -> Self {
+        #[cfg(target_os = "linux")]
+        return Filtered::by(&super::sentinel::one_of(THINNED));
+        #[cfg(not(target_os = "linux"))]
+        Filtered::default()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn by(filter: &[socket2::SockFilter]) -> Self {
+        let sockets = linux::filter_all(filter);
+        let sockets = sockets.inspect_err(|error| tracing::debug!(%error, "mDNS goes on receiving all"));
+        Filtered { sockets: sockets.unwrap_or_default() }
+    }
+
+    /// Those that are still open receive all again.
     pub(super) fn lift(self) {
         #[cfg(target_os = "linux")]
         for socket in &self.sockets {
-            if let Err(error) = socket2::SockRef::from(socket).detach_filter() {
-                tracing::debug!(%error, "a socket of mDNS stays silent");
+            match socket2::SockRef::from(socket).detach_filter() {
+                // Another filter was put in its place, and lifted.
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    tracing::debug!(%error, "a socket of mDNS keeps its filter");
+                }
+                _ => {}
             }
         }
     }
 }
+
+/// While a flood lasts one datagram of so many is received.
+const THINNED: u32 = 256;
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -43,10 +63,10 @@ mod linux {
 
     const MDNS_PORT: u16 = 5353;
     /// `BPF_RET | BPF_K` of `linux/bpf_common.h` with 0: no byte of any packet is kept.
-    const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
+    pub(super) const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
     /// Returns the sockets. The copies of their descriptors are our own, made by the kernel (pidfd_getfd(2), Linux 5.6).
-    pub(super) fn silence_all() -> io::Result<Vec<OwnedFd>> {
+    pub(super) fn filter_all(filter: &[SockFilter]) -> io::Result<Vec<OwnedFd>> {
         let this = pidfd_open(getpid(), PidfdFlags::empty())?;
         let mut sockets = Vec::new();
         for entry in fs::read_dir("/proc/self/fd")?.flatten() {
@@ -61,16 +81,18 @@ mod linux {
                 Err(error) => return Err(error.into()),
             };
             if is_mdns(&copy) {
-                SockRef::from(&copy).attach_filter(&[DROP_ALL])?;
+                SockRef::from(&copy).attach_filter(filter)?;
                 sockets.push(copy);
             }
         }
         Ok(sockets)
     }
 
+    /// Bound to the port, and not to a group alone as those that sample.
     fn is_mdns(descriptor: &OwnedFd) -> bool {
         let socket = SockRef::from(descriptor);
-        let port = socket.local_addr().ok().and_then(|at| at.as_socket()).map(|at| at.port());
-        port == Some(MDNS_PORT) && socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+        let at = socket.local_addr().ok().and_then(|at| at.as_socket());
+        let is_meant = at.is_some_and(|at| at.port() == MDNS_PORT && !at.ip().is_multicast());
+        is_meant && socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
     }
 }
