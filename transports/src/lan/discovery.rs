@@ -313,6 +313,8 @@ impl Flood {
         self.until = Some(now + FLOOD_OVER);
         // A fresh daemon opens sockets of its own.
         if self.filtered.is_none() || now >= self.filtered_at + FILTER_EVERY {
+            // The copies of before are closed first: they would be found again.
+            self.filtered = None;
             (self.filtered, self.filtered_at) = (Some(Filtered::thinned()), now);
         }
         true

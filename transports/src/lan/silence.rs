@@ -58,6 +58,7 @@ const THINNED: u32 = 256;
 mod linux {
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     use socket2::{SockFilter, SockRef, Type};
+    use std::collections::BTreeSet;
     use std::os::fd::OwnedFd;
     use std::{fs, io};
 
@@ -68,12 +69,16 @@ mod linux {
     /// Returns the sockets. The copies of their descriptors are our own, made by the kernel (pidfd_getfd(2), Linux 5.6).
     pub(super) fn filter_all(filter: &[SockFilter]) -> io::Result<Vec<OwnedFd>> {
         let this = pidfd_open(getpid(), PidfdFlags::empty())?;
-        let mut sockets = Vec::new();
+        let (mut sockets, mut seen) = (Vec::new(), BTreeSet::new());
         for entry in fs::read_dir("/proc/self/fd")?.flatten() {
             let link = fs::read_link(entry.path()).unwrap_or_default();
             let is_socket = link.to_string_lossy().starts_with("socket:");
             let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
             let Some(number) = number.filter(|_| is_socket) else { continue };
+            // Copies that were made before name the same socket.
+            if !seen.insert(link) {
+                continue;
+            }
             let copy = match pidfd_getfd(&this, number, PidfdGetfdFlags::empty()) {
                 Ok(copy) => copy,
                 // It was closed meanwhile.
