@@ -55,6 +55,31 @@ fn fields<D>(envelope: &CompactEnvelope<D>) -> CompactEnvelope<()> {
     envelope.with(())
 }
 
+/// Found by a reader of the pages: an entry nested deeper than 61 was packed, and no receiver could read it.
+#[test]
+fn a_deep_entry_stays_plain_on_air() {
+    let time = Wall::from_ms(1_800_000_000_000);
+    for depth in [61, 62, 64] {
+        let deepest = Value::Array(vec![Value::from("the tide is out, ".repeat(20).as_str())]);
+        let value = (1..depth).fold(deepest, |inner, _| Value::Array(vec![inner]));
+        let entry = Entry { stamp: Timestamp::new(time, 0), value: Some(value.into()), saw: None };
+        let changes: MapChanges = vec![(KeyPath::parse("a").unwrap(), Some(entry))];
+        let base = BaseRef { distance: 1, root_prefix: [7, 0], is_short: true };
+        let envelope = CompactEnvelope {
+            base,
+            address: None,
+            time_step_ms: 60_000,
+            audience_step: 0,
+            signature: [9; 64],
+            delta: Change::Map { changes: changes.clone(), time },
+        };
+        let update = join_update(&[encode_update(&envelope, false)]).unwrap();
+        let read = decode_update(&update).unwrap();
+        assert_eq!(read[0].delta.changes(time), Ok(changes), "{depth}");
+        assert_eq!(matches!(read[0].delta, UpdateChange::Plain(_)), depth > 61, "{depth}");
+    }
+}
+
 proptest! {
     #[test]
     fn an_update_reads_back(

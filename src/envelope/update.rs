@@ -14,6 +14,7 @@ use tombolo_delta::{Context, PreambleReader, PreambleWriter, Value};
 use crate::envelope::codec::{changes_from_value, changes_value};
 use crate::envelope::{BaseRef, Carried, Change, CompactEnvelope, EnvelopeError, MapChanges, decode_changes};
 use crate::identity::SignatureBytes;
+use crate::limits::DEPTH_MAX;
 use crate::time::{Millis, Wall};
 
 /// In a signature's last byte: another envelope follows, and this one's change has its length before it.
@@ -267,12 +268,27 @@ pub(super) fn decode_content(bytes: &[u8], time: Wall) -> Result<MapChanges, Env
     changes_from_value(value, time)
 }
 
-/// What changed in a map as a delta from nothing, where that is shorter than its CBOR.
+/// What changed in a map as a delta from nothing, where that is shorter than its CBOR. No delta makes a value that is nested
+/// deeper than a snapshot may be: the arrays around an entry count there.
 fn packed(value: &Value, cbor_bytes: usize) -> Option<tombolo_delta::Delta> {
+    if depth(value) > DEPTH_MAX {
+        return None;
+    }
     let context = Context::default();
     let delta = tombolo_delta::diff(&Value::Null, value, &context);
     let bytes = tombolo_delta::encode(&Value::Null, &delta, &context).len();
     (bytes <= cbor_bytes).then_some(delta)
+}
+
+/// How many arrays and maps stand in each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Map(fields) => 1 + fields.iter().map(|(_, value)| depth(value)).max().unwrap_or(0),
+        Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) | Value::Text(_) | Value::Bytes(_) => {
+            0
+        }
+    }
 }
 
 /// A change as it stands in an update.

@@ -228,7 +228,7 @@ impl Audience {
                 .iter()
                 .take(CLASSES_MAX)
                 .filter_map(|(name, of)| match name {
-                    tombolo_delta::Key::Text(name) => Some((name.clone(), read_policy(of)?)),
+                    tombolo_delta::Key::Text(name) => Some((name.clone(), read_policy(of))),
                     tombolo_delta::Key::Int(_) => None,
                 })
                 .collect(),
@@ -239,15 +239,15 @@ impl Audience {
     }
 }
 
-/// A policy. A radio use of a later version reads as the strictest known one.
-fn read_policy(value: &Value) -> Option<DocumentPolicy> {
-    let [confidential, radio, ..] = value.as_array()? else { return None };
-    let radio = match radio.as_u64()? {
-        1 => RadioUse::Brief,
-        2 => RadioUse::Full,
-        _ => RadioUse::Never,
+/// A policy. What is not understood reads as the strictest: confidential, and never by radio.
+fn read_policy(value: &Value) -> DocumentPolicy {
+    let items = value.as_array().unwrap_or_default();
+    let radio = match items.get(1).and_then(Value::as_u64) {
+        Some(1) => RadioUse::Brief,
+        Some(2) => RadioUse::Full,
+        Some(_) | None => RadioUse::Never,
     };
-    Some(DocumentPolicy { confidential: !matches!(confidential, Value::Bool(false)), radio })
+    DocumentPolicy { confidential: items.first() != Some(&Value::Bool(false)), radio }
 }
 
 fn member(value: &Value) -> Option<(MemberHash, Member)> {
@@ -321,6 +321,31 @@ mod tests {
         assert_eq!(since(vec![]), Ok(Some(Sequence::NONE)));
         assert_eq!(since(vec![Value::from(9u64), Value::from("later")]), Ok(Sequence::new(9)));
         assert_eq!(since(vec![Value::from("9")]), Err(AudienceError));
+    }
+
+    /// Found by a reader of the pages: a class of another form was left unread, so its document went out by radio in full.
+    #[test]
+    fn a_class_that_is_not_understood_is_the_strictest() {
+        let list = |items: Vec<Value>| Value::Array(items);
+        let (yes, no) = (Value::Bool(true), Value::Bool(false));
+        let read = |class: Value| {
+            let value = Value::map([
+                ("salt", Value::Bytes(vec![7; 16])),
+                ("members", list(vec![])),
+                ("classes", Value::map([("plan", class)])),
+            ]);
+            let policy = Audience::from_value(&value).unwrap().policy("plan");
+            (policy.confidential, policy.radio)
+        };
+        let one = || Value::from(1_u64);
+        assert_eq!(read(list(vec![no.clone(), one(), yes.clone()])), (false, RadioUse::Brief));
+        assert_eq!(read(list(vec![no.clone(), Value::from(3_u64)])), (false, RadioUse::Never));
+        assert_eq!(read(list(vec![no.clone(), Value::from("x")])), (false, RadioUse::Never));
+        assert_eq!(read(list(vec![no])), (false, RadioUse::Never));
+        assert_eq!(read(list(vec![one(), Value::from(2_u64)])), (true, RadioUse::Full));
+        for class in [list(vec![yes.clone()]), list(vec![]), Value::Null, yes] {
+            assert_eq!(read(class), (true, RadioUse::Never));
+        }
     }
 
     #[test]

@@ -231,7 +231,8 @@ fn read_fields(kind: u8, items: &[Value]) -> Option<Message> {
             next_by_s: u32::try_from(next_by.as_u64()?).ok()?,
             clock: if clock.is_null() { None } else { Some(read_clock(clock.as_array()?)?) },
             heard_s_ago: match rest {
-                [_, heard, ..] => Some(u32::try_from(heard.as_u64()?).ok()?),
+                // Of another form it is one of a later version, and left unread.
+                [_, heard, ..] => heard.as_u64().and_then(|heard| u32::try_from(heard).ok()),
                 [_] | [] => None,
             },
         }),

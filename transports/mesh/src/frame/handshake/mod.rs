@@ -26,6 +26,7 @@ use crate::frame::keys::{Identity, agreement_key};
 use crate::frame::parts::{Parts, check};
 use crate::peer::PeerId;
 use snow::resolvers::{CryptoResolver, DefaultResolver};
+use snow::types::Dh;
 use snow::{Builder, HandshakeState};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -373,8 +374,8 @@ impl CryptoResolver for Given {
         Some(Box::new(Given { ephemeral: self.ephemeral }))
     }
 
-    fn resolve_dh(&self, choice: &snow::params::DHChoice) -> Option<Box<dyn snow::types::Dh>> {
-        DefaultResolver.resolve_dh(choice)
+    fn resolve_dh(&self, choice: &snow::params::DHChoice) -> Option<Box<dyn Dh>> {
+        DefaultResolver.resolve_dh(choice).map(|dh| Box::new(Contributory(dh)) as Box<dyn Dh>)
     }
 
     fn resolve_hash(&self, choice: &snow::params::HashChoice) -> Option<Box<dyn snow::types::Hash>> {
@@ -383,6 +384,48 @@ impl CryptoResolver for Given {
 
     fn resolve_cipher(&self, choice: &snow::params::CipherChoice) -> Option<Box<dyn snow::types::Cipher>> {
         DefaultResolver.resolve_cipher(choice)
+    }
+}
+
+/// X25519 that refuses a shared secret of zeros: the other key was of small order (RFC 7748, section 6.1), so the secret would
+/// prove nothing.
+struct Contributory(Box<dyn Dh>);
+
+impl Dh for Contributory {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn pub_len(&self) -> usize {
+        self.0.pub_len()
+    }
+
+    fn priv_len(&self) -> usize {
+        self.0.priv_len()
+    }
+
+    fn set(&mut self, privkey: &[u8]) {
+        self.0.set(privkey);
+    }
+
+    fn generate(&mut self, rng: &mut dyn snow::types::Random) -> Result<(), snow::Error> {
+        self.0.generate(rng)
+    }
+
+    fn pubkey(&self) -> &[u8] {
+        self.0.pubkey()
+    }
+
+    fn privkey(&self) -> &[u8] {
+        self.0.privkey()
+    }
+
+    fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
+        self.0.dh(pubkey, out)?;
+        match out.iter().take(self.0.dh_len()).all(|byte| *byte == 0) {
+            true => Err(snow::Error::Dh),
+            false => Ok(()),
+        }
     }
 }
 

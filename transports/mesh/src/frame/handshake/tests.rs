@@ -40,6 +40,16 @@ fn two_radios_join_in_three_frames_each_way() {
     assert_eq!(heard, [None, None, Some(vec![6; 400])]);
 }
 
+/// Found by a reader of the pages: with an ephemeral of zeros both sides agreed on zeros.
+#[test]
+fn a_shared_secret_of_zeros_is_refused() {
+    let mut dh = Given { ephemeral: None }.resolve_dh(&snow::params::DHChoice::Curve25519).unwrap();
+    dh.set(&[9; 32]);
+    let mut shared = [0; 32];
+    assert!(dh.dh(&[0; 32], &mut shared).is_err());
+    assert!(dh.dh(&[9; 32], &mut shared).is_ok());
+}
+
 #[test]
 fn the_longest_payload_fits_three_frames_of_231_and_fifteen_of_50() {
     let initiator = joiner(&[5; PAYLOAD_BYTES_MAX]);

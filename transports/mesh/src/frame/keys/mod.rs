@@ -221,8 +221,11 @@ impl fmt::Debug for Identity {
 }
 
 /// The X25519 key of an ed25519 identity (the birational map of RFC 7748, section 4.1); `None` for a key that is no point of
-/// the curve or of small order.
+/// the curve, not in its one form, or of small order.
 pub fn agreement_key(peer: &PeerId) -> Option<[u8; 32]> {
+    if !is_canonical(peer.as_bytes()) {
+        return None;
+    }
     let key = VerifyingKey::from_bytes(peer.as_bytes()).ok().filter(|key| !key.is_weak())?;
     Some(key.to_montgomery().to_bytes())
 }
@@ -293,6 +296,33 @@ mod tests {
         one[0] = 1;
         assert_eq!(a.agree(&PeerId(one)), None);
         assert_eq!(agree(&[9; 32], &[0; 32]), None);
+    }
+
+    /// All points of small order on the curve and its twist (RFC 7748, section 6.1), each as it is and with p added.
+    #[test]
+    fn nothing_is_agreed_with_a_point_of_small_order_or_of_two_names() {
+        let hex = |text: &str| -> [u8; 32] {
+            let digit = |at: usize| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap();
+            std::array::from_fn(digit)
+        };
+        let small = [
+            "0000000000000000000000000000000000000000000000000000000000000000",
+            "0100000000000000000000000000000000000000000000000000000000000000",
+            "e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800",
+            "5f9c95bca3508c24b1d0b1559c83ef5b04445cc4581c8e86d8224eddd09f1157",
+            "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "edffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+            "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+        ];
+        for point in small {
+            assert_eq!(agree(&[9; 32], &hex(point)), None, "{point}");
+        }
+        // y = p + 3: the point of y = 3 by a second name.
+        let overlong = hex("f0ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f");
+        let mut plain = [0; 32];
+        plain[0] = 3;
+        assert!(agreement_key(&PeerId(plain)).is_some());
+        assert_eq!(agreement_key(&PeerId(overlong)), None);
     }
 
     #[test]
