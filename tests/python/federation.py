@@ -193,4 +193,5 @@ def read_ends(data):
     """{name hash: (since, last)}; what is not valid is left out."""
     ends = [end for end in cbor.decode(data).get("ends", [])[:2000] if type(end) is list and len(end) >= 3]
     return {name: (since, last) for name, since, last, *_ in ends
-            if type(name) is bytes and len(name) == 8 and type(since) is type(last) is int}
+            if type(name) is bytes and len(name) == 8 and type(since) is type(last) is int
+            and 0 <= since < 1 << 53 and 0 <= last < 1 << 53}

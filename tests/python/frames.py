@@ -139,6 +139,7 @@ def announcement(frames, sender):
 
 def unseal(sealed, owner, epoch, reader_seed):
     """The audience key in the one slot that is for this reader."""
+    refuse_unless(len(sealed) % 24 == 8 and len(sealed) <= 32 + 24 * 1024, "Slots")
     ephemeral, secret = sealed[:32], x_secret(reader_seed)
     slot_key = radio("sealed slot", agree(secret, ephemeral), ephemeral, x_public_of(secret), length=16)
     for at in range(32, len(sealed), 24):

@@ -99,7 +99,12 @@ def pair_tag(c):
 def pair_channel(c):
     is_hash(frames.pair_channel(c.b("seed"), public_of(c.b("seed")), c.b("other")), c, "key")
 
+def sealed_key(c):
+    sealed = c.b("sealed") if "sealed" in c else given(c)
+    return frames.unseal(sealed, c.b("owner"), c["epoch"], c.b("reader_seed"))
+
 def join(c):
+    refuse_unless(all(frame[0] == 0x30 for frame in c.b("frames")), "Parts")
     message, seed = frames.parts(c.b("frames"), 5, range(1, 16)), c.b("inviter_seed")
     frames.read_join(message, seed, public_of(seed), c.b("token_hash"))
 
@@ -133,7 +138,7 @@ RULES = {
     "clear frame": lambda c: frames.clear_payload(c.b("hex")),
     "counter": counter,
     "announcement": lambda c: frames.announcement(c.b("frames"), c.b("sender")),
-    "sealed key": lambda c: frames.unseal(c.b("sealed"), c.b("owner"), c["epoch"], c.b("reader_seed")),
+    "sealed key": sealed_key,
     "pair tag": pair_tag,
     "channel of two": pair_channel,
     "join": join,

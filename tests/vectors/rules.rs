@@ -99,7 +99,8 @@ fn signatures() -> Vec<Json> {
     ]
 }
 
-fn compact() -> Vec<Json> {
+/// What is refused; or what is taken, though no writer sends it.
+fn compact(is_refusing: bool) -> Vec<Json> {
     let ((base, first), (next, second)) = (snapshot(7, TIME_MS, 12.5), snapshot(8, TIME_MS + 60_000, 13.0));
     let context = Context { base_sequence: 7, sequence: 8, base_time_ms: TIME_MS, time_ms: TIME_MS + 60_000 };
     let delta = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &second, &context), &context);
@@ -112,6 +113,13 @@ fn compact() -> Vec<Json> {
     };
     let honest = bytes(0x81, [a, b], &[0x78], &delta);
     assert!(!is_refused(&of("none", honest)), "the honest one holds");
+    let taken = [
+        of("an audience step of 0", bytes(0xa1, [a, b], &[0x78, 0x00], &delta)),
+        of("a minute in milliseconds", bytes(0xc1, [a, b], &[0xc0, 0xa9, 0x07], &delta)),
+    ];
+    if !is_refusing {
+        return taken.into();
+    }
     let other = tombolo_delta::encode(&first, &tombolo_delta::diff(&first, &first, &context), &context);
     vec![
         of("another root than the base's", bytes(0x81, [a ^ 1, b], &[0x78], &delta)),
@@ -237,6 +245,7 @@ fn parties() -> Vec<Json> {
             "a character too few",
             json!({ "text": notice.to_text()[..notice.to_text().len() - 1] }),
         ),
+        case("C6", "notice as text", "padded", json!({ "text": format!("{}=", notice.to_text()) })),
     ]
 }
 
@@ -266,12 +275,24 @@ fn alarms() -> Vec<Json> {
     ]
 }
 
-fn ends() -> Vec<Json> {
-    let of = |why, ends: Value| {
-        let value = Value::map([("salt", Value::Bytes(vec![6; 16])), ("members", list([])), ("ends", ends)]);
-        case("E30", "ends of an audience", why, json!({ "hex": hex(to_cbor(&value)) }))
-    };
+fn ends_of(why: &str, ends: Value) -> Json {
+    let value = Value::map([("salt", Value::Bytes(vec![6; 16])), ("members", list([])), ("ends", ends)]);
+    case("E30", "ends of an audience", why, json!({ "hex": hex(to_cbor(&value)) }))
+}
+
+fn ends_accepted() -> Vec<Json> {
+    let end = |length: usize| vec![Value::Bytes(vec![7; length]), n(4), n(3)];
     vec![
+        ends_of("one of another form, then one that counts", list([list(end(7)), list(end(8))])),
+        ends_of("a fourth item, of a later version", list([list([end(8), vec![text("x")]].concat())])),
+    ]
+}
+
+fn ends() -> Vec<Json> {
+    let of = ends_of;
+    vec![
+        of("since as text", list([list([Value::Bytes(vec![7; 8]), text("4"), n(3)])])),
+        of("last of 2^53", list([list([Value::Bytes(vec![7; 8]), n(4), n(1 << 53)])])),
         of("a hash of 7 bytes", list([list([Value::Bytes(vec![7; 7]), n(4), n(3)])])),
         of("two items", list([list([Value::Bytes(vec![7; 8]), n(4)])])),
     ]
@@ -382,6 +403,7 @@ fn frames() -> Vec<Json> {
         clear("a filling of more than 15 bytes in all", "950000ee12347469646500000000000000"),
         clear("a filling that is not zero", "920000ee123474690001"),
         clear("five bytes", "900000ee12"),
+        clear("a filling longer than what is there", "9f0000ee1234000000000000"),
     ]
 }
 
@@ -421,6 +443,7 @@ fn keys() -> Vec<Json> {
         announcement("in four parts", in_four_parts(&unhex(&opened["frame"])), 2),
         announcement("a part less", vec![parts[0].clone()], 2),
         announcement("a part that was changed", vec![parts[0].clone(), json!(flip(&parts[1], 20))], 2),
+        with_slots(1_025),
         seal("for other readers", honest(), 1, 7, 1),
         seal("of another owner", honest(), 2, 7, 2),
         seal("of another epoch", honest(), 1, 8, 2),
@@ -442,6 +465,27 @@ fn keys() -> Vec<Json> {
     ]
 }
 
+/// The frames of a join with these low bits of their first bytes.
+fn towards(frames: &[Json], low: u8) -> Vec<Json> {
+    let changed = |frame: &Json| {
+        let mut bytes = unhex(frame);
+        bytes[0] |= low;
+        json!(hex(bytes))
+    };
+    frames.iter().map(changed).collect()
+}
+
+/// The key of `frames.json`, sealed, and further slots of zeros: so many in all.
+fn with_slots(count: usize) -> Json {
+    let honest = having("sealed")["sealed"].as_str().unwrap().to_owned();
+    let more = count - (honest.len() / 2 - 32) / 24;
+    let given = json!({
+        "runs": [[honest, 1], [hex([0; 24]), more]],
+        "owner": hex(identity(1).peer_id().0), "epoch": 7, "reader_seed": hex([2; 32]),
+    });
+    case("R10", "sealed key", &format!("{count} slots"), given)
+}
+
 fn handshakes() -> Vec<Json> {
     let join = having("frames_1");
     let of = |requirement, why, inviter: u8, token: [u8; 32], frames: Vec<Json>| {
@@ -459,6 +503,8 @@ fn handshakes() -> Vec<Json> {
         of("R14", "a part less", 1, [0x77; 32], rest.to_vec()),
         of("R14", "a part that was changed", 1, [0x77; 32], changed(20)),
         of("R14", "another check", 1, [0x77; 32], changed(6)),
+        of("R14", "a direction of 3", 1, [0x77; 32], towards(&frames, 3)),
+        of("R14", "in the direction of an answer", 1, [0x77; 32], towards(&frames, 1)),
     ]
 }
 
@@ -467,7 +513,7 @@ fn what_does_not_hold_is_refused() {
     let cases = [
         signatures(),
         super::signed::refused(),
-        compact(),
+        compact(true),
         map_deltas(),
         hashes(),
         parties(),
@@ -492,6 +538,9 @@ fn what_does_not_hold_is_refused() {
     let accepted = [
         super::strict::accepted(),
         super::signed::accepted(),
+        compact(false),
+        ends_accepted(),
+        vec![with_slots(1_024)],
         super::limits::accepted(),
         super::links::turns_accepted(),
         super::rights::accepted(),
