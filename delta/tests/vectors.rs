@@ -6,6 +6,8 @@
 
 #[path = "vectors/decisions.rs"]
 mod decisions;
+#[path = "vectors/edges.rs"]
+mod edges;
 
 use serde_json::{Value as Json, json};
 use std::collections::BTreeMap;
@@ -220,7 +222,7 @@ fn pairs() -> Vec<Case> {
         context: context_of(seconds),
         delta: None,
     };
-    features().into_iter().map(case).chain(decisions::pairs()).collect()
+    features().into_iter().map(case).chain(decisions::pairs()).chain(edges::pairs()).collect()
 }
 
 fn context_json(context: &Context) -> Json {
