@@ -3,6 +3,7 @@
 //!
 //! Of messages it decodes heartbeats and frontiers. The layers in others go through the replica's gate, by `node`.
 
+use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::frame::{Header, Kind as FrameKind};
 use tombolo_mesh::station;
 use tombolo_transports::{LinkId, PeerId};
@@ -152,8 +153,11 @@ impl Broadcast {
         }
     }
 
-    /// A reader used the own present key: it has it.
-    pub fn reader_has_key(&mut self, replica: &Replica, reader: PeerId) {
+    /// A reader used the own present key on this radio: it has it. In clear it uses none.
+    pub fn reader_has_key(&mut self, replica: &Replica, link: LinkId, reader: PeerId) {
+        if self.radios.get(&link).is_none_or(|radio| radio.spec.mode != Mode::Encrypted) {
+            return;
+        }
         // A removed peer sends under a key that is no longer opened.
         self.is_stale |= self.shared.keys.reader_has_key(replica, reader);
     }

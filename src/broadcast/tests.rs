@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use tombolo_mesh::airtime::ledger::{Account, LedgerConfig, Priority};
 use tombolo_mesh::airtime::region::Rules;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
-use tombolo_mesh::frame::Kind;
+use tombolo_mesh::frame::{Header, Kind};
 use tombolo_transports::Medium;
 use tombolo_transports::radio::RadioDownReason;
 
@@ -48,10 +48,14 @@ struct OnAir {
 }
 
 impl OnAir {
-    fn of(mut side: TestSide) -> Self {
+    fn of(side: TestSide) -> Self {
+        OnAir::with(side, radio())
+    }
+
+    fn with(mut side: TestSide, radio: RadioSpec) -> Self {
         let unicast = Unicast::new(&mut side.core);
         let mut broadcast = Broadcast::new([7; 16]);
-        broadcast.radio_up(&mut side.core, RADIO, radio());
+        broadcast.radio_up(&mut side.core, RADIO, radio);
         OnAir { side, unicast, broadcast }
     }
 
@@ -143,14 +147,43 @@ fn the_previous_key_is_used_until_every_reader_was_received_under_the_present_on
         station.broadcast.shared.keys.needs_previous(&station.side.replica, &me, &[peer])
     };
     assert!(needs(&station, reader.me()) && needs(&station, third));
-    station.broadcast.reader_has_key(&station.side.replica, reader.me());
+    station.broadcast.reader_has_key(&station.side.replica, RADIO, reader.me());
     assert!(!needs(&station, reader.me()) && needs(&station, third));
     assert!(!needs(&station, leaving), "a removed reader is owed nothing");
-    station.broadcast.reader_has_key(&station.side.replica, third);
+    station.broadcast.reader_has_key(&station.side.replica, RADIO, third);
     assert!(!needs(&station, third) && station.broadcast.is_stale, "the previous key is no longer opened");
     station.drive();
     let key = station.broadcast.audience_key(&station.side.core, &station.side.replica, &me).unwrap();
     assert_eq!(station.broadcast.shared.keys.previous(&me, &key), None);
+}
+
+/// A reader was removed, and another was not heard since: on a radio in clear nothing waits for a key, and a frontier leaves.
+#[test]
+fn a_radio_in_clear_goes_on_after_a_key_was_renewed() {
+    let (owner, reader, _) = pair();
+    let mut station = OnAir::with(owner, RadioSpec { mode: Mode::SignedClear, ..radio() });
+    station.renew_key(None);
+    let leaving = PeerId([8; 32]);
+    station.side.trust(leaving, TrustLevel::Trusted);
+    station.side.sign_audience();
+    station.drive();
+    let before = station.audience();
+    station.side.remove(leaving);
+    station.side.sign_audience();
+    station.renew_key(Some(&before));
+    station.drive();
+    let (me, from) = (station.side.me(), reader.me());
+    assert!(station.broadcast.shared.keys.needs_previous(&station.side.replica, &me, &[from]));
+    station.broadcast.reader_has_key(&station.side.replica, RADIO, from);
+    assert!(station.broadcast.shared.keys.needs_previous(&station.side.replica, &me, &[from]), "no proof");
+    let heartbeat = Heartbeat { next_by_s: 60, fingerprint: 7, others: Vec::new() };
+    station.broadcast.input(&station.side.core, RADIO, Input::Heartbeat { from, heartbeat });
+    let frames = station.frames(60_000);
+    let refused = station.side.core.metrics.rejections();
+    assert_eq!(refused.map(|(why, _)| why.label()).collect::<Vec<_>>(), Vec::<&str>::new());
+    let is_frontier =
+        |frame: &Vec<u8>| Header::decode(frame).is_some_and(|(header, _)| header.kind == kinds::FRONTIER);
+    assert!(frames.iter().any(is_frontier), "{} frames", frames.len());
 }
 
 /// A relay that has an owner's new audience and not its new key yet: what was signed after the removal waits for that key.

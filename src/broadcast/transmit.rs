@@ -187,19 +187,23 @@ impl RadioLink {
     /// Whether a message is sealed under the audience key before the last renewal, for listeners that lack the present one:
     /// it brings them that key, or shows them what they lack.
     fn goes_under_previous_key(&self, cx: &RadioContext<'_>, candidate: &Transmission) -> bool {
-        let keys = &cx.shared.keys;
         match candidate {
             Transmission::Supply { owner, targets, rank: 0, .. } => {
-                keys.needs_previous(cx.replica, owner, targets)
+                self.needs_previous_key(cx, owner, targets)
             }
             // A listener without the new key answers what it lacks.
             Transmission::Frontier { owner, .. } => {
-                keys.needs_previous(cx.replica, owner, &self.engine.listeners(owner, cx.core.now()))
+                self.needs_previous_key(cx, owner, &self.engine.listeners(owner, cx.core.now()))
             }
             Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
                 false
             }
         }
+    }
+
+    /// Whether some of these lack the present key of an audience. On a radio in clear nothing is sealed, and there is no key to lack.
+    fn needs_previous_key(&self, cx: &RadioContext<'_>, owner: &PeerId, targets: &[PeerId]) -> bool {
+        self.spec.mode == Mode::Encrypted && cx.shared.keys.needs_previous(cx.replica, owner, targets)
     }
 
     /// Sends a layer's present state to the listeners that the router gives to this radio, if it may leave now.
@@ -394,7 +398,7 @@ impl RadioLink {
             matches!(candidate, Transmission::Supply { owner: of, layer, base: Some(_), .. } if of == owner && layer != first)
         });
         let others: Vec<_> = others.take(OFFERS_MAX).collect();
-        let is_under_previous = cx.shared.keys.needs_previous(cx.replica, owner, targets);
+        let is_under_previous = self.needs_previous_key(cx, owner, targets);
         let mut items = Vec::new();
         let mut filled = BTreeSet::new();
         for candidate in others {

@@ -34,7 +34,7 @@ impl Node {
         let RadioMessage { link, channel, from, bytes, .. } = &message;
         let (link, channel, from) = (*link, *channel, *from);
         if channel == self.core.me && !message.under_previous_key {
-            self.broadcast.reader_has_key(&self.replica, from);
+            self.broadcast.reader_has_key(&self.replica, link, from);
         }
         if !self.replica.federation().is_member(&from) {
             return self.core.reject_from(Some(from), InputRejection::FrameOfNoPeer);

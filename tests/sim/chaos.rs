@@ -14,6 +14,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         100_396,
         "a node behind its own stamps, whose clock was put right, held back what it wrote then (so do 101,602 and 102,049)",
     ),
+    (100_328, "after a removal a radio in clear kept its frontiers for a key that it does not have"),
     (88, "nobody vouched for a clock that was right again and behind what its node had written"),
     (
         100_698,
