@@ -3,7 +3,7 @@
 //!
 //! | room | what it does |
 //! |---|---|
-//! | [`driver`] | turns of the node: on its thread, and of a small task where it comes in |
+//! | `driver` | turns of the node: on its thread, and of a small task where it comes in |
 //! | [`journal`] | the newest events, for watchers |
 //! | [`links`] | carries messages between the LAN and the node |
 //! | `tor` | how Tor stands, for `status` and `links` |

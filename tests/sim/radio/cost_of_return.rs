@@ -73,7 +73,7 @@ fn a_node_that_comes_back_to_eight_costs_at_most_a_third_more_than_with_one() {
 }
 
 /// The demo's fourth node, on virtual time: two others know its peer by cable only. A frame that meets another costs it
-/// some seconds, but nothing is asked for that could be known.
+/// some seconds, and a state that is newer than the one it was sent waits for its pace; but nothing is asked for that could be known.
 #[test]
 fn who_joins_by_radio_is_in_step_within_seconds() {
     let mut total = Millis::ZERO;
@@ -116,5 +116,5 @@ fn who_joins_by_radio_is_in_step_within_seconds() {
         }
         total += all;
     }
-    assert!(total <= 20 * 10 * SECOND, "{} ms in the mean", total.ms() / 20);
+    assert!(total <= 20 * 15 * SECOND, "{} ms in the mean", total.ms() / 20);
 }
