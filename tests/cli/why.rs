@@ -41,7 +41,8 @@ fn as_many_decisions_took_a_link_as_messages_were_sent() {
     eventually("the last write", || boat.hash("plan") == attic.hash("plan"));
     for place in [&attic, &boat] {
         let (taken, sent) = taken_and_sent(place);
-        assert!(sent > 10, "{sent}");
+        // Writes that come together share a message, and the reader's answers too.
+        assert!(sent >= 3, "{sent}");
         assert_eq!(taken, sent);
     }
 }
