@@ -46,6 +46,7 @@ impl Sentinel {
 #[cfg(target_os = "linux")]
 mod linux {
     use super::SAMPLE;
+    use mdns_sd::MDNS_PORT;
     use socket2::{Domain, Protocol, SockFilter, Socket, Type};
     use std::collections::BTreeSet;
     use std::io;
@@ -53,7 +54,6 @@ mod linux {
     use tokio::net::UdpSocket;
     use tokio::sync::mpsc;
 
-    const PORT: u16 = 5353;
     const V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
     const V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
     /// Bytes of the longest mDNS message (RFC 6762, section 17).
@@ -75,8 +75,8 @@ mod linux {
         let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
         let with_v6 = interfaces.iter().filter(|interface| interface.ip().is_ipv6());
         let indexes: BTreeSet<u32> = with_v6.filter_map(|interface| interface.index).collect();
-        let v6 = indexes.into_iter().map(|index| SocketAddrV6::new(V6, PORT, 0, index).into());
-        std::iter::once((V4, PORT).into()).chain(v6).collect()
+        let v6 = indexes.into_iter().map(|index| SocketAddrV6::new(V6, MDNS_PORT, 0, index).into());
+        std::iter::once((V4, MDNS_PORT).into()).chain(v6).collect()
     }
 
     pub(super) fn socket(group: SocketAddr) -> io::Result<UdpSocket> {

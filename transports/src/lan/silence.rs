@@ -31,9 +31,12 @@ impl Filtered {
 
     #[cfg(target_os = "linux")]
     fn by(filter: &[socket2::SockFilter]) -> Self {
-        let sockets = linux::filter_all(filter);
-        let sockets = sockets.inspect_err(|error| tracing::debug!(%error, "mDNS goes on receiving all"));
-        Filtered { sockets: sockets.unwrap_or_default() }
+        // Those that have the filter are kept where another cannot get it: they are to be lifted.
+        let mut sockets = Vec::new();
+        if let Err(error) = linux::filter_all(filter, &mut sockets) {
+            tracing::debug!(%error, filtered = sockets.len(), "mDNS goes on receiving all");
+        }
+        Filtered { sockets }
     }
 
     /// Those that are still open receive all again.
@@ -56,20 +59,21 @@ const THINNED: u32 = 256;
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use mdns_sd::MDNS_PORT;
     use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
     use socket2::{SockFilter, SockRef, Type};
     use std::collections::BTreeSet;
     use std::os::fd::OwnedFd;
     use std::{fs, io};
 
-    const MDNS_PORT: u16 = 5353;
     /// `BPF_RET | BPF_K` of `linux/bpf_common.h` with 0: no byte of any packet is kept.
     pub(super) const DROP_ALL: SockFilter = SockFilter::new(0x06, 0, 0, 0);
 
-    /// Returns the sockets. The copies of their descriptors are our own, made by the kernel (pidfd_getfd(2), Linux 5.6).
-    pub(super) fn filter_all(filter: &[SockFilter]) -> io::Result<Vec<OwnedFd>> {
+    /// Adds each socket that gets the filter. The copies of their descriptors are our own, made by the kernel (pidfd_getfd(2),
+    /// Linux 5.6).
+    pub(super) fn filter_all(filter: &[SockFilter], filtered: &mut Vec<OwnedFd>) -> io::Result<()> {
         let this = pidfd_open(getpid(), PidfdFlags::empty())?;
-        let (mut sockets, mut seen) = (Vec::new(), BTreeSet::new());
+        let mut seen = BTreeSet::new();
         for entry in fs::read_dir("/proc/self/fd")?.flatten() {
             let link = fs::read_link(entry.path()).unwrap_or_default();
             let is_socket = link.to_string_lossy().starts_with("socket:");
@@ -87,10 +91,10 @@ mod linux {
             };
             if is_mdns(&copy) {
                 SockRef::from(&copy).attach_filter(filter)?;
-                sockets.push(copy);
+                filtered.push(copy);
             }
         }
-        Ok(sockets)
+        Ok(())
     }
 
     /// Bound to the port, and not to a group alone as those that sample.
@@ -99,5 +103,38 @@ mod linux {
         let at = socket.local_addr().ok().and_then(|at| at.as_socket());
         let is_meant = at.is_some_and(|at| at.port() == MDNS_PORT && !at.ip().is_multicast());
         is_meant && socket.r#type().is_ok_and(|kind| kind == Type::DGRAM)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use socket2::{Domain, Socket, Type};
+    use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+    use std::time::Duration;
+
+    /// A socket of this process that is found by its port: silenced it receives nothing, and all once that is lifted.
+    #[test]
+    fn a_silenced_socket_receives_nothing_until_that_is_lifted() {
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, mdns_sd::MDNS_PORT));
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        socket.set_reuse_address(true).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&at.into()).unwrap();
+        let receiver = UdpSocket::from(socket);
+        receiver.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let arrives = || {
+            sender.send_to(b"x", at).unwrap();
+            receiver.recv(&mut [0; 8]).is_ok()
+        };
+        assert!(arrives());
+        let silenced = Filtered::silenced();
+        if silenced.sockets.is_empty() {
+            return println!("SKIPPED: needs pidfd_getfd(2), which this container forbids");
+        }
+        assert!(!arrives());
+        silenced.lift();
+        assert!(arrives());
     }
 }

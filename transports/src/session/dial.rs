@@ -64,7 +64,7 @@ impl Dialler {
         Self { sessions, dial, under_way: BTreeMap::new() }
     }
 
-    /// Dials peers as they are due until the sessions end, and checks the links every few seconds: the whole
+    /// Dials peers as they are due until the sessions end, and checks the links each second: the whole
     /// driver of a carrier that has nothing else to do.
     pub async fn run(mut self) {
         let sessions = self.sessions.clone();

@@ -199,16 +199,8 @@ impl Link {
         Some(alive)
     }
 
-    /// When silence that goes on means more than it did at a time: then a check is due.
-    pub(super) fn silence_changes(&self, than: Instant) -> Option<Instant> {
-        let rules = self.carrier.liveness();
-        let silent_since = self.last.lock().unwrap_or_else(PoisonError::into_inner).at;
-        let stages = [rules.ping_after, Some(rules.suspect_after), rules.down_after];
-        stages.into_iter().flatten().map(|after| silent_since + after).filter(|at| *at > than).min()
-    }
-
     /// Checks for signs of life since the last check, and acts on their absence as the carrier's
-    /// [`Liveness`](super::Liveness) asks. To be called every few seconds, and when [`silence_changes`](Self::silence_changes).
+    /// [`Liveness`](super::Liveness) asks. To be called about every second.
     pub(super) fn look(&self, now: Instant) {
         let (signs, rules) = (self.signs(), self.carrier.liveness());
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
