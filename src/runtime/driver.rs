@@ -141,13 +141,17 @@ impl NodeSeat {
 
     /// Handles a small task at once, on the present thread, if nothing is before it. Returns a task that is for the thread.
     pub(super) fn try_here(&self, task: Task) -> Option<Task> {
-        if !is_small(&task) || self.ahead.load(Ordering::Acquire) > 0 {
+        if !is_small(&task) {
             return Some(task);
         }
         let mut seat = match self.driver.try_lock() {
             Ok(seat) => seat,
             Err(TryLockError::WouldBlock | TryLockError::Poisoned(_)) => return Some(task),
         };
+        // Under the lock: the thread may be waiting, outside of it, for room for what it is to hand on first.
+        if self.ahead.load(Ordering::Acquire) > 0 {
+            return Some(task);
+        }
         let begun = now().mono;
         let Some(driver) = seat.as_mut().filter(|driver| driver.takes_here(begun)) else { return Some(task) };
         // As on the thread, a panic ends the node, and not who brought the task.
