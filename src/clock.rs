@@ -124,13 +124,32 @@ impl ClockReading {
     }
 }
 
+/// Whether the kernel counts the clock of this machine as synchronised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KernelClock {
+    /// A time service keeps it right.
+    Synchronised,
+    /// None does, or it has not found a source for hours.
+    NotSynchronised,
+    /// The kernel has no such count, or does not show it to this process.
+    Unknown,
+}
+
+/// Who vouches for the clock of this machine, besides the time that it shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClockVouchers {
+    /// The operator does, in the settings: whatever it shows.
+    pub operator: bool,
+    /// The kernel counts it as synchronised.
+    pub kernel: bool,
+}
+
 /// Decides which wall time to believe.
 #[derive(Clone, Debug)]
 pub struct ReferenceClock {
-    /// Newest own stamp known to be durable: a wall clock behind it is wrong.
+    /// Newest own stamp known to be durable: a wall clock behind it is wrong, if neither operator nor kernel vouches for it.
     newest_own: Wall,
-    /// The operator vouches for the system clock.
-    operator_set: bool,
+    vouchers: ClockVouchers,
     readings: BTreeMap<PeerId, ClockReading>,
     /// The newest own stamp on disk, when that was read.
     loaded: ClockReading,
@@ -141,16 +160,21 @@ pub struct ReferenceClock {
 
 impl Default for ReferenceClock {
     fn default() -> Self {
-        ReferenceClock::new(Timestamp::default(), false, Mono::ZERO)
+        ReferenceClock::new(Timestamp::default(), ClockVouchers::default(), Mono::ZERO)
     }
 }
 
 impl ReferenceClock {
     /// A clock that knows the newest stamp this node ever made durable, which was read at `at`.
-    pub fn new(newest_own: Timestamp, operator_set: bool, at: Mono) -> Self {
+    pub fn new(newest_own: Timestamp, vouchers: ClockVouchers, at: Mono) -> Self {
         let newest_own = newest_own.time();
         let loaded = ClockReading { wall: newest_own.max(BUILD_DATE), at };
-        ReferenceClock { newest_own, operator_set, readings: BTreeMap::new(), loaded, believed: None }
+        ReferenceClock { newest_own, vouchers, readings: BTreeMap::new(), loaded, believed: None }
+    }
+
+    /// From now on the kernel counts the clock of this machine as synchronised, or does so no more.
+    pub fn set_kernel_synchronised(&mut self, synchronised: bool) {
+        self.vouchers.kernel = synchronised;
     }
 
     /// Reference time is a clock's at this moment: once there is none, time goes on from here.
@@ -170,9 +194,23 @@ impl ReferenceClock {
         }
     }
 
-    /// Whether this node's wall clock may be sent to peers.
+    /// Whether this node's wall clock may be sent to peers. One before the build date is wrong even if the kernel counts it as
+    /// synchronised: an old GPS receiver whose count of weeks has overflowed shows a date some 20 years back.
     pub fn own_is_set(&self, now: Now) -> bool {
-        self.operator_set || (now.wall >= BUILD_DATE && now.wall + FUTURE_BOUND >= self.newest_own)
+        let ClockVouchers { operator, kernel } = self.vouchers;
+        operator || (now.wall >= BUILD_DATE && (kernel || now.wall + FUTURE_BOUND >= self.newest_own))
+    }
+
+    /// Whether three or more peers' clocks have a median that is far from this machine's clock, whichever of both is believed.
+    pub fn peers_differ(&self, now: Now) -> bool {
+        self.median(now).is_some_and(|median| median.is_quorum && median.is_far_from(now.wall.min(STAMP_MAX)))
+    }
+
+    fn median(&self, now: Now) -> Option<Median> {
+        let mut peers: Vec<Wall> = self.peer_clocks(now).map(|(_, wall)| wall).collect();
+        peers.sort_unstable();
+        let wall = peers.get(peers.len().saturating_sub(1) / 2).copied()?;
+        Some(Median { wall, is_quorum: peers.len() >= QUORUM })
     }
 
     /// The clocks of peers that were received in the last day, as they show the time now.
@@ -187,21 +225,34 @@ impl ReferenceClock {
 
     /// Reference time, and where it comes from.
     pub fn reference(&self, now: Now) -> (Wall, TimeSource) {
-        let mut peers: Vec<Wall> = self.peer_clocks(now).map(|(_, wall)| wall).collect();
-        peers.sort_unstable();
-        let median = peers.get(peers.len().saturating_sub(1) / 2).copied();
         let own = now.wall.min(STAMP_MAX);
-        let is_quorum = peers.len() >= 3;
-        let (wall, source) = match (self.own_is_set(now), median) {
-            (true, Some(m)) if is_quorum && !self.operator_set && own.distance(m) > FUTURE_BOUND => {
-                (m, TimeSource::Median)
+        let is_vouched_for = self.vouchers != ClockVouchers::default();
+        match (self.own_is_set(now), self.median(now)) {
+            (true, Some(m)) if m.is_quorum && !is_vouched_for && m.is_far_from(own) => {
+                (m.wall, TimeSource::Median)
             }
             (true, _) => (own, TimeSource::Own),
-            (false, Some(m)) if is_quorum => (m, TimeSource::Median),
-            (false, Some(m)) => (m, TimeSource::Peer),
+            (false, Some(m)) if m.is_quorum => (m.wall, TimeSource::Median),
+            (false, Some(m)) => (m.wall, TimeSource::Peer),
             (false, None) => (self.believed.unwrap_or(self.loaded).on(now.mono), TimeSource::Logical),
-        };
-        (wall, source)
+        }
+    }
+}
+
+/// So many peers' clocks outvote a clock for which neither operator nor kernel vouches.
+const QUORUM: usize = 3;
+
+/// The median of the peers' clocks.
+#[derive(Clone, Copy, Debug)]
+struct Median {
+    wall: Wall,
+    /// There are enough of them to outvote the own clock.
+    is_quorum: bool,
+}
+
+impl Median {
+    fn is_far_from(self, own: Wall) -> bool {
+        own.distance(self.wall) > FUTURE_BOUND
     }
 }
 
@@ -227,6 +278,7 @@ mod tests {
     use crate::time::Millis;
 
     const T: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000_000);
+    const YEAR: Millis = Millis::from_secs(365 * 24 * 3600);
 
     fn now(mono_ms: u64, wall: Wall) -> Now {
         Now { mono: Mono::from_ms(mono_ms), wall }
@@ -252,12 +304,11 @@ mod tests {
 
     #[test]
     fn the_median_of_three_overrules_a_wrong_own_clock() {
-        let mut clock = ReferenceClock::new(Timestamp::default(), false, Mono::ZERO);
+        let mut clock = ReferenceClock::default();
         for (i, offset) in [(1u8, 0), (2, 1_000), (3, 2_000)].map(|(i, ms)| (i, Millis::from_ms(ms))) {
             clock.hear(PeerId([i; 32]), T + offset, now(50, Wall::default()));
         }
-        let year = Millis::from_secs(365 * 24 * 3600);
-        assert_eq!(clock.reference(now(50, T + year)), (T + Millis::from_secs(1), TimeSource::Median));
+        assert_eq!(clock.reference(now(50, T + YEAR)), (T + Millis::from_secs(1), TimeSource::Median));
         assert_eq!(
             clock.reference(now(50, T + Millis::from_secs(30))),
             (T + Millis::from_secs(30), TimeSource::Own)
@@ -268,28 +319,51 @@ mod tests {
         );
     }
 
-    /// Three peers, by mistake or on purpose, do not move a clock for which the operator vouches.
-    #[test]
-    fn a_clock_that_the_operator_vouches_for_is_not_outvoted() {
-        let year = Millis::from_secs(365 * 24 * 3600);
-        let mut clock = ReferenceClock::new(Timestamp::default(), true, Mono::ZERO);
-        for peer in 1..=5 {
-            clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
-        }
-        assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
-        // One that is gone does not count any more.
-        let mut clock = ReferenceClock::new(Timestamp::default(), false, Mono::ZERO);
+    fn three_a_year_ahead(clock: &mut ReferenceClock) {
         for peer in 1..=3 {
-            clock.hear(PeerId([peer; 32]), T + year, now(50, Wall::default()));
+            clock.hear(PeerId([peer; 32]), T + YEAR, now(50, Wall::default()));
         }
-        assert_eq!(clock.reference(now(50, T)).1, TimeSource::Median);
+    }
+
+    /// Three peers, by mistake or on purpose, do not move a clock for which the operator or the kernel vouches; that they differ is known.
+    #[test]
+    fn a_clock_that_somebody_vouches_for_is_not_outvoted() {
+        for vouchers in
+            [ClockVouchers { operator: true, kernel: false }, ClockVouchers { operator: false, kernel: true }]
+        {
+            let mut clock = ReferenceClock::new(Timestamp::default(), vouchers, Mono::ZERO);
+            three_a_year_ahead(&mut clock);
+            assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
+            assert!(clock.peers_differ(now(50, T)) && !clock.peers_differ(now(50, T + YEAR)));
+            // Neither is it for its being behind what was stamped under a fast clock.
+            let mut clock = ReferenceClock::new(Timestamp::new(T + YEAR, 0), vouchers, Mono::ZERO);
+            three_a_year_ahead(&mut clock);
+            assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
+            // A GPS receiver whose weeks have overflowed shows a date before this was built.
+            let early = clock.reference(now(50, Wall::from_ms(1_000))).1;
+            assert_eq!(early, if vouchers.operator { TimeSource::Own } else { TimeSource::Median });
+        }
+    }
+
+    #[test]
+    fn the_kernel_vouches_only_for_as_long_as_it_counts_the_clock_as_synchronised() {
+        let mut clock = ReferenceClock::default();
+        three_a_year_ahead(&mut clock);
+        for (synchronised, source) in
+            [(false, TimeSource::Median), (true, TimeSource::Own), (false, TimeSource::Median)]
+        {
+            clock.set_kernel_synchronised(synchronised);
+            assert_eq!(clock.reference(now(50, T)).1, source);
+        }
+        // One that is gone does not count any more.
         clock.forget(&PeerId([1; 32]));
         assert_eq!(clock.reference(now(50, T)), (T, TimeSource::Own));
+        assert!(!clock.peers_differ(now(50, T)));
     }
 
     #[test]
     fn an_unset_clock_takes_the_peers_and_else_goes_on_logically() {
-        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false, Mono::ZERO);
+        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), ClockVouchers::default(), Mono::ZERO);
         assert_eq!(clock.reference(now(0, Wall::default())), (T, TimeSource::Logical));
         clock.hear(PeerId([1; 32]), T + Millis::from_ms(9), now(10, Wall::default()));
         assert_eq!(clock.reference(now(11, Wall::default())), (T + Millis::from_ms(10), TimeSource::Peer));
@@ -303,7 +377,7 @@ mod tests {
     /// The peer whose clock was believed was met once: a day later time does not fall back to what the disk held at the start.
     #[test]
     fn time_goes_on_from_what_was_believed_and_not_from_a_removed_peer() {
-        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), false, Mono::ZERO);
+        let mut clock = ReferenceClock::new(Timestamp::new(T, 3), ClockVouchers::default(), Mono::ZERO);
         let (peer, hour) = (PeerId([1; 32]), Millis::from_secs(3600));
         clock.hear(peer, T + hour, now(10, Wall::default()));
         clock.believe(T + hour, Mono::from_ms(10));

@@ -4,7 +4,7 @@ use crate::time::{Millis, Mono, Wall};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::clock::Now;
+use crate::clock::{KernelClock, Now};
 
 /// How often what nothing reports on is looked at: files, sockets, engines that are not there.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(15);
@@ -37,6 +37,27 @@ pub fn now() -> Now {
 #[cfg(feature = "cli")]
 pub(crate) fn utc_offset_minutes() -> i32 {
     chrono::Local::now().offset().local_minus_utc() / 60
+}
+
+/// Whether the kernel counts the system clock as synchronised: its bound on the error is under the 16 s at which it gives up
+/// (`NTP_PHASE_LIMIT`, adjtimex(2)). The flag `STA_UNSYNC` does not count, since some time services leave it to keep the kernel
+/// from writing the hardware clock. The bound grows by 500 us a second once no service sets it, so the clock counts for nine hours more.
+#[cfg(target_os = "linux")]
+pub(crate) fn kernel_clock() -> KernelClock {
+    const ERROR_US_MAX: i64 = 16_000_000;
+    let mut reading = rtime_clock::adjtime::Timex::new();
+    match rtime_clock::adjtime::adjtimex(&mut reading) {
+        #[allow(clippy::useless_conversion)] // 32 bits on some machines
+        Ok(_) if i64::from(reading.0.maxerror) < ERROR_US_MAX => KernelClock::Synchronised,
+        Ok(_) => KernelClock::NotSynchronised,
+        Err(_) => KernelClock::Unknown,
+    }
+}
+
+/// Other kernels are not asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn kernel_clock() -> KernelClock {
+    KernelClock::Unknown
 }
 
 /// The reading of the kernel's monotonic clock, the one behind [`Instant`], which does not show it; 0 where the boot is not

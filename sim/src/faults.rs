@@ -159,6 +159,8 @@ pub struct WallClock {
     pub drift_ppm: i64,
     /// There is no battery: it starts in 1970 with each boot.
     pub unset: bool,
+    /// The machine's kernel counts it as synchronised.
+    pub synchronised: bool,
 }
 
 impl WallClock {
@@ -170,6 +172,7 @@ impl WallClock {
             offset_ms: rng.below(2 * span + 1) as i64 - span as i64,
             drift_ppm: rng.below(301) as i64 - 150,
             unset: rng.chance(200),
+            synchronised: false,
         }
     }
 
@@ -222,7 +225,7 @@ mod tests {
         let unset = WallClock { unset: true, ..WallClock::default() };
         let (now, ms) = (Wall::from_ms(1_800_000_000_000), Millis::from_ms);
         assert_eq!(unset.shows(now, ms(500), ms(20)), Wall::from_ms(20));
-        let fast = WallClock { offset_ms: -1_000, drift_ppm: 100, unset: false };
+        let fast = WallClock { offset_ms: -1_000, drift_ppm: 100, ..WallClock::default() };
         assert_eq!(fast.shows(now, ms(10_000_000), Millis::ZERO), now);
     }
 

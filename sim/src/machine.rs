@@ -7,7 +7,7 @@ use tombolo::clock::Now;
 use tombolo::commands::{CommandKey, Deploy};
 use tombolo::identity::{Keypair, did};
 use tombolo::layer::Head;
-use tombolo::node::{CommandError, Node, NodeSettings, Reply, RequestId};
+use tombolo::node::{CommandError, Input, Node, NodeSettings, Reply, RequestId};
 use tombolo::store::Store;
 use tombolo_transports::PeerId;
 
@@ -208,12 +208,17 @@ impl Simulation {
 
     /// Sets a machine's wall clock right or wrong.
     pub fn set_clock(&mut self, seat: Seat, clock: WallClock) {
-        self.machine_mut(seat).clock = clock;
+        let machine = self.machine_mut(seat);
+        let before = std::mem::replace(&mut machine.clock, clock);
+        machine.settings.clock_vouchers.kernel = clock.synchronised;
+        if clock.synchronised != before.synchronised && machine.node.is_some() {
+            self.input(seat, Input::ClockSynchronised(clock.synchronised));
+        }
     }
 
     /// The operator of a machine vouches for its wall clock, and starts its node again.
     pub fn vouch_for_clock(&mut self, seat: Seat) {
-        self.machine_mut(seat).settings.operator_clock_set = true;
+        self.machine_mut(seat).settings.clock_vouchers.operator = true;
         self.crash(seat);
         self.restart(seat);
     }

@@ -147,6 +147,7 @@ fn input_line(input: &Input) -> Json {
         | Input::Catalogue(_)
         | Input::Notified { .. }
         | Input::UtcOffset { .. }
+        | Input::ClockSynchronised(_)
         | Input::Ending => panic!("a transcript has no words for {input:?}"),
     }
 }

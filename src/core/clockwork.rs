@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::PeerId;
 
-use crate::clock::{HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
+use crate::clock::{ClockVouchers, HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
 use crate::limits::FUTURE_BOUND;
 use crate::sync::message::PeerClock;
 use crate::time::{Millis, Mono, Wall};
@@ -21,6 +21,7 @@ pub struct Clockwork {
     now: Now,
     hybrid: HybridClock,
     reference: ReferenceClock,
+    vouchers: ClockVouchers,
     /// Random per start; goes out with the node's clock.
     boot: u32,
     /// Per connected peer: the boot and the newest uptime that came with its clock.
@@ -41,13 +42,14 @@ pub struct Clockwork {
 
 impl Clockwork {
     /// Clocks of a node that starts now; `boot` is random.
-    pub fn new(now: Now, boot: u32) -> Self {
-        let reference = ReferenceClock::default();
+    pub fn new(now: Now, boot: u32, vouchers: ClockVouchers) -> Self {
+        let reference = ReferenceClock::new(Timestamp::default(), vouchers, now.mono);
         Clockwork {
             now,
             judged: reference.reference(now),
             hybrid: HybridClock::default(),
             reference,
+            vouchers,
             boot,
             uptimes: BTreeMap::new(),
             started: None,
@@ -59,10 +61,28 @@ impl Clockwork {
     }
 
     /// Starts again from the newest stamp on disk. Peers' clocks received before are forgotten.
-    pub fn load(&mut self, newest_own: Timestamp, operator_clock_set: bool) {
+    pub fn load(&mut self, newest_own: Timestamp) {
         self.hybrid = HybridClock::starting_after(newest_own);
-        self.reference = ReferenceClock::new(newest_own, operator_clock_set, self.now.mono);
+        self.reference = ReferenceClock::new(newest_own, self.vouchers, self.now.mono);
         self.judge();
+    }
+
+    /// From now on the kernel counts the clock of this machine as synchronised, or does so no more.
+    pub fn set_kernel_synchronised(&mut self, synchronised: bool) {
+        self.vouchers.kernel = synchronised;
+        self.reference.set_kernel_synchronised(synchronised);
+        self.judge();
+        self.put_right();
+    }
+
+    /// Who vouches for the clock of this machine.
+    pub fn vouchers(&self) -> ClockVouchers {
+        self.vouchers
+    }
+
+    /// Whether three or more peers' clocks have a median that is far from this machine's clock.
+    pub fn peers_differ(&self) -> bool {
+        self.reference.peers_differ(self.now)
     }
 
     fn judge(&mut self) {
@@ -235,8 +255,9 @@ mod tests {
     const T: Wall = Wall::from_ms(BUILD_DATE.ms() + 1_000_000_000);
 
     fn clock(mono_ms: u64, wall: Wall) -> Clockwork {
-        let mut clock = Clockwork::new(Now { mono: Mono::from_ms(mono_ms), wall }, 7);
-        clock.load(Timestamp::default(), false);
+        let mut clock =
+            Clockwork::new(Now { mono: Mono::from_ms(mono_ms), wall }, 7, ClockVouchers::default());
+        clock.load(Timestamp::default());
         clock
     }
 
@@ -335,7 +356,7 @@ mod tests {
         };
         let half_a_day = Millis::from_secs(12 * 3600);
         let mut put_right = clock(0, T + half_a_day);
-        put_right.load(Timestamp::new(T + half_a_day, 0), false);
+        put_right.load(Timestamp::new(T + half_a_day, 0));
         let hour = Millis::from_secs(3600);
         put_right.set_now(Now { mono: Mono::ZERO + hour, wall: T + half_a_day + hour });
         is_shown(&mut put_right);

@@ -66,12 +66,13 @@ impl Core {
         let mut random = Random::new(seed);
         let boot = u32::from_be_bytes(random.bytes());
         let gate = Gate::new(store, settings.peer_states_wait);
+        let vouchers = settings.clock_vouchers;
         Core {
             me: keypair.peer_id(),
             did: crate::identity::did(&keypair.peer_id()),
             keypair,
             settings,
-            clock: Clockwork::new(now, boot),
+            clock: Clockwork::new(now, boot, vouchers),
             random,
             gate,
             metrics: Metrics::default(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_transports::OnionHost;
 
+use crate::clock::ClockVouchers;
 use crate::commands::CatalogueState;
 use crate::limits::HEARTBEAT;
 use crate::router::RouteSettings;
@@ -15,8 +16,8 @@ use crate::watches::AlarmSettings;
 pub struct NodeSettings {
     /// The name that the node gives itself.
     pub name: String,
-    /// The operator vouches for the system clock.
-    pub operator_clock_set: bool,
+    /// Who vouches for the system clock when the node starts.
+    pub clock_vouchers: ClockVouchers,
     /// Heartbeat on an idle link.
     pub heartbeat: Millis,
     /// Which links carry what: order, exclusion and terms, as the file has them.
@@ -47,7 +48,7 @@ impl Default for NodeSettings {
     fn default() -> Self {
         NodeSettings {
             name: String::new(),
-            operator_clock_set: false,
+            clock_vouchers: ClockVouchers::default(),
             heartbeat: HEARTBEAT,
             routes: RouteSettings::default(),
             onion: None,

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::clock::{ClockVouchers, KernelClock};
 use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError};
 use crate::core::{BriefField, BriefFields};
@@ -41,7 +42,7 @@ use crate::node::{
 };
 use crate::replica::Replica;
 use crate::store::{Store, StoreError, StoreOrigin};
-use crate::system_clock::{machine_boot, now};
+use crate::system_clock::{kernel_clock, machine_boot, now};
 use crate::time::Millis;
 use crate::watches::{AlarmSettings, OperatorGroup};
 use key::KeyFileError;
@@ -399,7 +400,10 @@ const PEER_STATES_WAIT: Millis = Millis::from_secs(180);
 fn settings(folder: &Path, config: &Config) -> NodeSettings {
     NodeSettings {
         name: config.name.clone(),
-        operator_clock_set: config.clock == ClockTrust::Set,
+        clock_vouchers: ClockVouchers {
+            operator: config.clock == ClockTrust::Set,
+            kernel: kernel_clock() == KernelClock::Synchronised,
+        },
         heartbeat: u64::try_from(config.heartbeat.as_millis())
             .map_or(crate::limits::HEARTBEAT, Millis::from_ms),
         routes: config.routes(),

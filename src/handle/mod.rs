@@ -24,6 +24,7 @@ use crate::folder::{self, FolderWatch, LinkSecrets, StartError, Vanished};
 use crate::io::{SENSORS_MAX, SensorError};
 use crate::layer::KeyError;
 use crate::node::{Command, CommandError, Node, Reply};
+use crate::runtime::clock_watch::ClockWatch;
 use crate::runtime::install::{Install, InstallSettings, Installer};
 use crate::runtime::journal::EventReader;
 use crate::runtime::links::{Links, LinksError, TorLinks};
@@ -140,6 +141,7 @@ pub struct Tombolo {
     /// Whether the state of the machine is published.
     publishes: bool,
     program: ProgramParts,
+    _clock: ClockWatch,
     /// None once awaited: the channel resolves only once.
     ended: Option<oneshot::Receiver<()>>,
     _stop: StopWhenDropped,
@@ -207,12 +209,13 @@ impl Tombolo {
         let installer = start_installer(folder, config, installs, &client);
         let mut tombolo = Tombolo {
             _stop: StopWhenDropped(client.clone()),
-            client,
+            client: client.clone(),
             links,
             installer,
             folder: FolderWatch::new(folder),
             publishes: settings.publish,
             program,
+            _clock: ClockWatch::start(client),
             ended: Some(ended),
         };
         if let Err(error) = tombolo.program.start(folder, &settings, &tombolo.client) {

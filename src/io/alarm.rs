@@ -63,6 +63,11 @@ pub enum Alarm {
     },
     /// The clock of this machine is far from that of its peers.
     ClockDiffers,
+    /// The clocks of peers are far from that of this machine, for which the kernel or the operator vouches.
+    PeersClocksDiffer {
+        /// The kernel counts it as synchronised; else only the settings vouch for it.
+        synchronised: bool,
+    },
     /// The clock of this machine is not set.
     ClockNotSet,
     /// A radio's settings make no station.

@@ -167,6 +167,8 @@ pub enum Input {
         /// Minutes; east of Greenwich they are more than 0.
         minutes: i32,
     },
+    /// The kernel counts the clock of this machine as synchronised from now on, or does so no more.
+    ClockSynchronised(bool),
 }
 
 /// Something the node wants done.

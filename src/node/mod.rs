@@ -152,6 +152,7 @@ impl Node {
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
             Input::Notified { key, end } => self.desk().alarms().notified(&key, end),
             Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
+            Input::ClockSynchronised(is) => self.core.clock.set_kernel_synchronised(is),
         }
     }
 
@@ -195,6 +196,7 @@ impl Node {
             Input::Catalogue(catalogue) => self.commands.catalogue = catalogue,
             Input::Notified { key, end } => self.watches.messages_mut().note_early(key, end),
             Input::UtcOffset { minutes } => self.watches.set_utc_offset(minutes),
+            Input::ClockSynchronised(is) => self.core.clock.set_kernel_synchronised(is),
             // The requests that waited for calls were answered when the disk refused; an install counts as lost.
             Input::CallAnswered { id, .. } => drop(self.calls.end(id)),
             Input::JoinAnswered { .. }

@@ -96,7 +96,7 @@ impl Replica {
             self.federation.put_peer(peer);
         }
         let newest_own = newest_own_stamp(&loaded.layers, &core.me);
-        core.clock.load(newest_own, core.settings.operator_clock_set);
+        core.clock.load(newest_own);
         let reference = core.reference();
         let stamps = loaded.layers.iter().flat_map(|layer| &layer.entries).filter_map(|(_, e, _)| e.as_ref());
         for entry in stamps {

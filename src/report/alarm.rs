@@ -26,6 +26,7 @@ impl Alarm {
             Alarm::Unconfirmed => "unconfirmed",
             Alarm::InviterSilent { .. } => "inviter_silent",
             Alarm::ClockDiffers => "clock_differs",
+            Alarm::PeersClocksDiffer { .. } => "peers_clocks_differ",
             Alarm::ClockNotSet => "clock_not_set",
             Alarm::RadioUnusable { .. } => "radio_unusable",
             Alarm::RadioSilent { .. } => "radio_silent",
@@ -57,6 +58,7 @@ impl Alarm {
             | Alarm::Unconfirmed
             | Alarm::InviterSilent { .. }
             | Alarm::ClockDiffers
+            | Alarm::PeersClocksDiffer { .. }
             | Alarm::ClockNotSet
             | Alarm::RadioUnusable { .. }
             | Alarm::RadioSilent { .. }
@@ -109,6 +111,13 @@ impl fmt::Display for Alarm {
                 f,
                 "this machine's clock differs from its peers' by more than {} minutes: set it",
                 FUTURE_BOUND.ms() / 60_000
+            ),
+            Alarm::PeersClocksDiffer { synchronised } => write!(
+                f,
+                "the clocks of three or more peers differ from this machine's by more than {} minutes; this node goes by its own, which \
+                 {}: `tombolo status` shows which peers",
+                FUTURE_BOUND.ms() / 60_000,
+                if *synchronised { "the kernel counts as synchronised" } else { "the settings vouch for" }
             ),
             Alarm::ClockNotSet => {
                 f.write_str("this machine's clock is not set: set it, or run a time service")

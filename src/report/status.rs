@@ -253,6 +253,10 @@ impl NodeReport<'_> {
         let denials = self.membership.denials().filter(|(peer, _)| federation.peer(peer).is_some());
         alarms.extend(denials.map(|(peer, since)| Alarm::RemovedBy { peer: self.name_of(peer), since }));
         match source {
+            TimeSource::Own if self.core.clock.peers_differ() => {
+                let synchronised = self.core.clock.vouchers().kernel;
+                alarms.push(Alarm::PeersClocksDiffer { synchronised });
+            }
             TimeSource::Own => {}
             TimeSource::Median => alarms.push(Alarm::ClockDiffers),
             TimeSource::Peer | TimeSource::Logical => alarms.push(Alarm::ClockNotSet),

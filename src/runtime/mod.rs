@@ -3,6 +3,7 @@
 //!
 //! | room | what it does |
 //! |---|---|
+//! | `clock_watch` | informs the node whether the kernel counts the clock as synchronised |
 //! | `driver` | turns of the node: on its thread, and of a small task where it comes in |
 //! | [`journal`] | the newest events, for watchers |
 //! | [`links`] | carries messages between the LAN and the node |
@@ -16,6 +17,7 @@
 //! durable in one commit: one write when idle, hundreds under load, and no timer. One that comes alone does not wait for the
 //! thread.
 
+pub(crate) mod clock_watch;
 mod driver;
 pub(crate) mod install;
 pub mod journal;

@@ -139,7 +139,7 @@ fn weight(code: &str, peer: &str) -> (Gravity, String) {
 }
 
 /// Alarms by what helps.
-const REMEDIES: [(Gravity, &[&str], &str); 12] = [
+const REMEDIES: [(Gravity, &[&str], &str); 13] = [
     (
         Gravity::Failing,
         &["key_used_elsewhere", "own_key_heard"],
@@ -174,6 +174,11 @@ const REMEDIES: [(Gravity, &[&str], &str); 12] = [
         Gravity::Missing,
         &["clock_not_set", "clock_differs"],
         "Set the clock, or run a time service, on the machine of this node.",
+    ),
+    (
+        Gravity::Missing,
+        &["peers_clocks_differ"],
+        "Ask their operators to set them; if this machine's is the wrong one, set it here.",
     ),
     (
         Gravity::Missing,

@@ -5,6 +5,7 @@
 mod adopt;
 mod alarms;
 mod alone;
+mod clock;
 mod demo;
 mod deploy;
 mod disk;

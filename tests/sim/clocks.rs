@@ -123,6 +123,44 @@ fn three_clocks_overrule_a_fast_one() {
     world.no_wrongs();
 }
 
+/// Three trusted peers whose clocks are a year ahead move a clock that is right, for which neither operator nor kernel vouches; from the moment at which the
+/// kernel counts it as synchronised they do not, and what is written then does not wait anywhere where time is right.
+#[test]
+fn three_liars_do_not_move_a_clock_that_the_kernel_counts_as_synchronised() {
+    const YEAR: Millis = Millis::from_secs(365 * 24 * 3600);
+    let mut world = World::of_friends(50, 5);
+    let place = world.create(0, "roster");
+    world.simulation.run_for(MINUTE);
+    world.simulation.cut(Seat(0), Seat(1));
+    for liar in 2..5 {
+        world.simulation.cut(Seat(1), Seat(liar));
+        world.simulation.set_clock(Seat(liar), ahead(YEAR));
+    }
+    world.simulation.run_for(2 * MINUTE);
+    let source = |world: &mut World| world.status(0).time_source;
+    assert_eq!(source(&mut world), "median");
+    let synchronised = WallClock { synchronised: true, ..WallClock::default() };
+    world.simulation.set_clock(Seat(0), synchronised);
+    let status = world.status(0);
+    let alarms: Vec<&str> = status.alarms.iter().map(|alarm| alarm.code).collect();
+    assert_eq!((status.time_source, alarms), ("own", vec!["peers_clocks_differ"]));
+    // A node that does not know them, and whose time is right, shows at once what is written.
+    world.set(0, &place, "key", 1);
+    world.simulation.mend(Seat(0), Seat(1));
+    world.await_value(1, &place, "key", Some(1), MINUTE);
+    // So it is after a restart, and for as long as it is synchronised.
+    world.simulation.crash(Seat(0));
+    world.simulation.restart(Seat(0));
+    world.simulation.run_for(2 * MINUTE);
+    assert_eq!(source(&mut world), "own");
+    world.simulation.set_clock(Seat(0), WallClock::default());
+    assert_eq!(source(&mut world), "median");
+    world.simulation.set_clock(Seat(0), synchronised);
+    world.set(0, &place, "key", 2);
+    world.await_value(1, &place, "key", Some(2), MINUTE);
+    world.no_wrongs();
+}
+
 /// The disk holds stamps of a clock that was half a day fast; it is put right, and no peer is there that shows it. What the machine
 /// wrote since its start, and what it writes now, it reads itself; once a peer is there, both read it.
 #[test]

@@ -2,6 +2,7 @@
 
 use tombolo::federation::TrustLevel;
 use tombolo::layer::{KeyPath, Kind};
+use tombolo::node::view::StatusView;
 use tombolo::node::{CommandError, NodeSettings, Query, Reply, Write};
 use tombolo::time::Millis;
 use tombolo_delta::Value;
@@ -66,12 +67,16 @@ impl World {
         }
     }
 
-    /// The number of forks that a node knows.
-    pub(crate) fn forks(&mut self, who: usize) -> usize {
+    pub(crate) fn status(&mut self, who: usize) -> StatusView {
         match self.simulation.ask(Seat(who), Query::Status) {
-            Ok(Reply::Status(status)) => status.forks.len(),
+            Ok(Reply::Status(status)) => *status,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// The number of forks that a node knows.
+    pub(crate) fn forks(&mut self, who: usize) -> usize {
+        self.status(who).forks.len()
     }
 
     /// The value that a node reads at a key; `None` if it does not know the document or the key.

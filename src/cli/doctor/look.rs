@@ -1,37 +1,32 @@
 //! Reads the machine: files and their modes, the clock, network interfaces, ports, devices, tor. Each reading is short and has a
 //! time limit; what cannot be read is left out. No verdict is made here.
 
-use crate::time::Millis;
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use tombolo_transports::radio::RadioPort;
 use tombolo_transports::tor::{Credentials, Endpoint};
 
 use super::checks::{
-    ClockFacts, DeviceFacts, DiskFacts, Facts, FolderFacts, KernelClock, NetworkFacts, NetworkInterface,
-    NodeFacts, PortFacts,
+    ClockFacts, DeviceFacts, DiskFacts, Facts, FolderFacts, NetworkFacts, NetworkInterface, NodeFacts,
+    PortFacts,
 };
 use super::notify_checks;
 use super::permission::{FileFacts, LocalUser, groups_listing, name_of_id};
 use super::tor_checks::{ControlFacts, CookieFacts, TorFacts};
 use super::tor_probe::{ControlAnswer, SocksAnswer, ask_control, ask_socks};
 use crate::cli::ask::NodeFolder;
+use crate::clock::KernelClock;
 use crate::config::{ClockTrust, Config, ConfigError, TorSettings};
 use crate::folder::key::{self, KEY_FILE};
 use crate::folder::{self, STORE_FILE};
 use crate::node::Query;
+use crate::runtime::clock_watch::told_by_programs;
 use crate::system_clock::now;
 
-/// How long another program may take to answer.
-const PROGRAM_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often it is asked whether it has ended.
-const PROGRAM_PAUSE: Duration = Duration::from_millis(10);
 /// Bytes of a file of the system that are read.
 const SYSTEM_FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -146,23 +141,11 @@ fn system_file(path: impl AsRef<Path>) -> String {
 
 // ---- clock -------------------------------------------------------------------------------------------
 
-/// What the kernel counts, as programs show it that may ask it.
+/// What the kernel counts; as programs show it that may ask, where this one may not.
 fn kernel_clock() -> KernelClock {
-    if Path::new("/run/systemd/timesync/synchronized").exists() {
-        return KernelClock::Synchronised;
-    }
-    let timedatectl = output_of("timedatectl", &["show", "--property=NTPSynchronized", "--value"]);
-    match timedatectl.as_deref().map(str::trim) {
-        Some("yes") => return KernelClock::Synchronised,
-        Some("no") => return KernelClock::NotSynchronised,
-        _ => {}
-    }
-    // The last field of the line is the leap status.
-    let chrony = output_of("chronyc", &["-c", "tracking"]);
-    match chrony.as_deref().and_then(|line| line.trim().rsplit(',').next()) {
-        Some("Normal") => KernelClock::Synchronised,
-        Some("Not synchronised") => KernelClock::NotSynchronised,
-        _ => KernelClock::Unknown,
+    match crate::system_clock::kernel_clock() {
+        KernelClock::Unknown => told_by_programs(),
+        known => known,
     }
 }
 
@@ -176,32 +159,6 @@ fn time_services() -> Vec<&'static str> {
         ("/run/openntpd.sock", "openntpd"),
     ];
     places.iter().filter(|(path, _)| Path::new(path).exists()).map(|(_, name)| *name).collect()
-}
-
-fn milliseconds(span: Duration) -> Millis {
-    Millis::from_ms(u64::try_from(span.as_millis()).expect("a few seconds"))
-}
-
-/// The output of a program that ends in time and well.
-fn output_of(program: &str, arguments: &[&str]) -> Option<String> {
-    let mut command = Command::new(program);
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().ok()?;
-    let until = now().mono + milliseconds(PROGRAM_TIMEOUT);
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if now().mono < until => std::thread::sleep(PROGRAM_PAUSE),
-            Ok(None) | Err(_) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return None;
-            }
-        }
-    };
-    let mut output = String::new();
-    child.stdout.take()?.take(SYSTEM_FILE_BYTES_MAX).read_to_string(&mut output).ok()?;
-    status.success().then_some(output)
 }
 
 // ---- disk, network, devices --------------------------------------------------------------------------

@@ -12,7 +12,7 @@ use super::notify_checks::{NotifyFacts, notify};
 use super::permission::{FileFacts, LocalUser, READ, WRITE, blocked_at, described, group_remedy};
 use super::tor_checks::{TorFacts, tor};
 use crate::cli::{advice, print};
-use crate::clock::BUILD_DATE;
+use crate::clock::{BUILD_DATE, KernelClock};
 use crate::io::Alarm;
 
 /// Below this much free space a commit may fail any day.
@@ -57,14 +57,6 @@ pub(super) struct NodeFacts {
     pub(super) running: bool,
     /// The reply to `status`, or the code and the words of the error.
     pub(super) status: Result<Json, (String, String)>,
-}
-
-/// Whether the kernel counts its clock as synchronised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum KernelClock {
-    Synchronised,
-    NotSynchronised,
-    Unknown,
 }
 
 #[derive(Debug)]
@@ -449,7 +441,7 @@ fn federation(status: &Json, now: Wall) -> Vec<Finding> {
         let [alarm, code, peer] = [alarm, code, peer].map(|text| text.as_str().unwrap_or_default());
         match code {
             // The clock has a check of its own.
-            "clock_differs" | "clock_not_set" => {}
+            "clock_differs" | "clock_not_set" | "peers_clocks_differ" => {}
             "inviter_silent" => {
                 let remedy = "it is called again by itself; is it reachable, and is its code still valid?";
                 found.push(Finding::warning("joining", alarm, remedy));
