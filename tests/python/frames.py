@@ -60,6 +60,9 @@ def clear_alias(owner):
 def clear_hint(owner, sender):
     return radio("clear hint", owner, sender, length=1)
 
+def clear_check(owner, sender):
+    return radio("clear hint", owner, sender, length=4)[1:]
+
 def frame_key(key, epoch, sender, boot, salt):
     return radio("frame key", key, big(epoch, 4), b"\x01\x00", sender, big(boot, 4), salt, length=16)
 
@@ -73,8 +76,8 @@ def open_frame(key, frame, counter):
 
 def clear_payload(frame):
     pad = header(frame).low
-    refuse_unless(pad <= len(frame) - 6 and (pad == 0 or len(frame) <= 15), "Padding")
-    payload, filled = frame[6:len(frame) - pad], frame[len(frame) - pad:]
+    refuse_unless(pad <= len(frame) - 9 and (pad == 0 or len(frame) <= 15), "Padding")
+    payload, filled = frame[9:len(frame) - pad], frame[len(frame) - pad:]
     refuse_unless(not any(filled), "Padding")
     return payload
 

@@ -24,7 +24,8 @@ def identities(count, vector, *_):
 
 def names(count, vector, one, two, key, epoch, _):
     same(count, vector, alias=frames.alias(key, epoch), hints=[frames.hint(key, epoch, who) for who in (one, two)],
-         clear_alias=frames.clear_alias(one), clear_hints=[frames.clear_hint(one, who) for who in (one, two)])
+         clear_alias=frames.clear_alias(one), clear_hints=[frames.clear_hint(one, who) for who in (one, two)],
+         clear_checks=[frames.clear_check(one, who) for who in (one, two)])
 
 def sealed_frame(count, vector, _, two, key, epoch, __):
     sealing = frames.frame_key(key, epoch, two, vector["boot_epoch"], vector.b("salt"))

@@ -8,6 +8,15 @@ use tombolo_sim::report::RunReport;
 /// Seeds that once failed; each names what went wrong.
 const REGRESSIONS: &[(u64, &str)] = &[
     (1_000_015, "a frontier in fragments was taken for content on air though all share a cable"),
+    (
+        102_535,
+        "an owner's hint in clear was a reader's own: that took each of the owner's frames for an echo of its own",
+    ),
+    (102_572, "the same"),
+    (
+        102_981,
+        "two readers had one hint in clear: an owner took the one for the other, and answered without end",
+    ),
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
     (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
     (

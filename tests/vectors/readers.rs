@@ -27,7 +27,7 @@ use tombolo_mesh::frame::handshake::{HandshakeEvent, Responder};
 use tombolo_mesh::frame::keys::pair::{PairKey, pair_tag_holds};
 use tombolo_mesh::frame::keys::sealed::{SealedKeys, open_sealed};
 use tombolo_mesh::frame::keys::{AudienceKey, BootEpoch, FrameKey, Identity, Mode};
-use tombolo_mesh::frame::{Track, open, read_clear};
+use tombolo_mesh::frame::{ClearFrame, Track, open};
 use tombolo_mesh::wire::ax25::{DESTINATION, UiFrame};
 use tombolo_transports::lan::mdns::SaltedHint;
 
@@ -135,7 +135,7 @@ fn radio_is_right(case: &Json) -> bool {
             let counter = u32::try_from(case["counter"].as_u64().unwrap()).unwrap();
             open(&key, &bytes(), counter).is_some()
         }
-        "clear frame" => read_clear(&bytes()).is_some(),
+        "clear frame" => ClearFrame::decode(&bytes()).is_some(),
         "counter" => {
             let mut track = Track::default();
             track.heard_signed(1_000);

@@ -400,10 +400,11 @@ fn frames() -> Vec<Json> {
         counters("taken before", &[1_000], 1_000),
         counters("beyond the zone, 128 below the highest", &[50_000], 49_872),
         counters("more than 2^15 - 1 above the expected", &[50_000], 82_769),
-        clear("a filling of more than 15 bytes in all", "950000ee12347469646500000000000000"),
-        clear("a filling that is not zero", "920000ee123474690001"),
+        clear("a filling of more than 15 bytes in all", "930000ee12340102037469646500000000"),
+        clear("a filling that is not zero", "920000ee123401020374690001"),
         clear("five bytes", "900000ee12"),
-        clear("a filling longer than what is there", "9f0000ee1234000000000000"),
+        clear("eight bytes", "900000ee12340102"),
+        clear("a filling longer than what is there", "940000ee1234010203000000"),
     ]
 }
 

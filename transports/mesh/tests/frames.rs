@@ -15,9 +15,10 @@ use tombolo_mesh::frame::announcement::{EpochAnnouncement, SenderAddress};
 use tombolo_mesh::frame::handshake::{HandshakeEvent, Initiator, Responder};
 use tombolo_mesh::frame::keys::pair::{PairChannel, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::frame::keys::sealed::{open_sealed, seal_for_readers};
-use tombolo_mesh::frame::keys::{Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, agreement_key};
-use tombolo_mesh::frame::{Counters, Header, Kind, Window, open, read_clear, seal};
-use tombolo_mesh::frame::{write_clear, write_clear_padded};
+use tombolo_mesh::frame::keys::{
+    Alias, AudienceKey, BootEpoch, Hint, Identity, Mode, SenderCheck, agreement_key,
+};
+use tombolo_mesh::frame::{ClearFrame, Counters, Header, Kind, Window, open, seal};
 
 /// A JSON object, one field a line; values are text already.
 struct Object(Vec<String>);
@@ -72,13 +73,14 @@ fn identities() -> Object {
 
 fn names() -> Object {
     let (key, owner, sender) = (audience(), identity(1).peer_id(), identity(2).peer_id());
-    Object::new("an audience key: its alias, the hints of identities 1 and 2; in clear mode of owner 1")
+    Object::new("an audience key: its alias, the hints of identities 1 and 2; in clear mode of owner 1, with their checks")
         .number("epoch", key.epoch)
         .hex("key", key.key)
         .hex("alias", key.alias().0)
         .hexes("hints", [owner, sender].map(|who| [key.hint(&who).0]))
         .hex("clear_alias", Alias::clear(&owner).0)
         .hexes("clear_hints", [owner, sender].map(|who| [Hint::clear(&owner, &who).0]))
+        .hexes("clear_checks", [owner, sender].map(|who| SenderCheck::of(&owner, &who).0))
 }
 
 fn frame(counter: u32, payload: &[u8]) -> Object {
@@ -107,9 +109,10 @@ fn clear_frame() -> Object {
     let (alias, hint) = (Alias::clear(&owner), Hint::clear(&owner, &sender));
     let header = Header { kind: Kind::message(9).unwrap(), epoch_low: 0, alias, hint, counter_low: 0x1234 };
     let payload = b"in plain words";
+    let frame = ClearFrame { header, check: SenderCheck::of(&owner, &sender), payload };
     Object::new("clear mode: kind 9, by identity 2 in the audience of identity 1, counter 1234 (hex)")
         .hex("payload", payload)
-        .hex("frame", write_clear(header, payload))
+        .hex("frame", frame.encode())
 }
 
 /// Of 15 bytes: for radios that take none so short.
@@ -117,8 +120,9 @@ fn padded_frames() -> Object {
     let (owner, sender) = (identity(1).peer_id(), identity(2).peer_id());
     let (alias, hint) = (Alias::clear(&owner), Hint::clear(&owner, &sender));
     let header = Header { kind: Kind::message(9).unwrap(), epoch_low: 0, alias, hint, counter_low: 0x1234 };
-    let frame = write_clear_padded(header, b"tide", 15);
-    assert_eq!(read_clear(&frame), Some((header, b"tide".as_slice())));
+    let tide = ClearFrame { header, check: SenderCheck::of(&owner, &sender), payload: b"tide" };
+    let frame = tide.encode_padded(15);
+    assert_eq!(ClearFrame::decode(&frame), Some(tide));
     let key = audience();
     let question = SenderAddress { epoch_low: BOOT.low(), alias: key.alias(), hint: key.hint(&sender) };
     Object::new("filled up to 15 bytes: that clear frame with payload `tide`; that request")

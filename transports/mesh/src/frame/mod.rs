@@ -10,7 +10,7 @@
 //! AES-128-CCM (RFC 3610) with a tag of 8 bytes; the header is its associated data, the nonce is the full 32-bit
 //! counter, of which the header carries the low half. Who may open is who may read: the key is one for each audience,
 //! sender and boot epoch ([`keys`]). [`announcement`] announces a boot epoch; [`track`] and [`window`] record
-//! which counters were seen. In clear mode a frame is the same header and the payload, and no tag.
+//! which counters were seen. In clear mode a frame is the same header, a [`SenderCheck`] and the payload, and no tag.
 //!
 //! A frame under an audience key proves that some member sent it, no more.
 
@@ -25,7 +25,7 @@ pub use track::Track;
 pub use window::Window;
 
 use crate::airtime::FRAME_BYTES_MAX;
-use crate::frame::keys::{Alias, FrameKey, Hint, KEY_BYTES};
+use crate::frame::keys::{Alias, FrameKey, Hint, KEY_BYTES, SenderCheck};
 use aes::Aes128;
 use ccm::aead::{Aead, Payload};
 use ccm::consts::{U8, U13};
@@ -38,6 +38,8 @@ pub const HEADER_BYTES: usize = 6;
 pub const TAG_BYTES: usize = 8;
 /// What a sealed frame costs over its payload.
 pub const OVERHEAD_BYTES: usize = HEADER_BYTES + TAG_BYTES;
+/// What a clear frame costs over its payload.
+pub const CLEAR_OVERHEAD_BYTES: usize = HEADER_BYTES + SenderCheck::BYTES;
 /// The shortest frames that the layers above are built for.
 pub const FRAME_BYTES_MIN: usize = 50;
 /// The longest frame that is filled up, for a radio that takes none so short.
@@ -214,27 +216,43 @@ pub fn open(key: &FrameKey, frame: &[u8], counter: u32) -> Option<Vec<u8>> {
     open_bytes(&key.0, counter, header, sealed)
 }
 
-/// Writes a frame of clear mode: the header and the payload.
-pub fn write_clear(header: Header, payload: &[u8]) -> Vec<u8> {
-    header.encode().iter().chain(payload).copied().collect()
+/// A frame of clear mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClearFrame<'a> {
+    /// The header; its low bits are 0.
+    pub header: Header,
+    /// Which of the members with that hint sent it.
+    pub check: SenderCheck,
+    /// What follows.
+    pub payload: &'a [u8],
 }
 
-/// As [`write_clear`], filled up with zero bytes to `bytes_min`, at most [`PADDED_BYTES_MAX`]. How many they are stands where a
-/// sealed frame has its epoch.
-pub fn write_clear_padded(header: Header, payload: &[u8], bytes_min: usize) -> Vec<u8> {
-    let bytes = HEADER_BYTES + payload.len();
-    let pad = bytes_min.min(PADDED_BYTES_MAX).saturating_sub(bytes);
-    let mut frame = write_clear(Header { epoch_low: pad as u8, ..header }, payload);
-    frame.resize(bytes + pad, 0);
-    frame
-}
+impl<'a> ClearFrame<'a> {
+    /// Writes the frame: the header, the check and the payload.
+    pub fn encode(&self) -> Vec<u8> {
+        self.header.encode().iter().chain(&self.check.0).chain(self.payload).copied().collect()
+    }
 
-/// Header and payload of a frame of clear mode, as they were before it was filled up; `None` for what is no such frame.
-pub fn read_clear(frame: &[u8]) -> Option<(Header, &[u8])> {
-    let (header, rest) = Header::decode(frame)?;
-    let (payload, pad) = rest.split_at_checked(rest.len().checked_sub(header.epoch_low.into())?)?;
-    let sound = pad.is_empty() || (frame.len() <= PADDED_BYTES_MAX && pad.iter().all(|byte| *byte == 0));
-    sound.then_some((Header { epoch_low: 0, ..header }, payload))
+    /// As [`encode`](Self::encode), filled up with zero bytes to `bytes_min`, at most [`PADDED_BYTES_MAX`]. How many they are stands
+    /// where a sealed frame has its epoch.
+    pub fn encode_padded(&self, bytes_min: usize) -> Vec<u8> {
+        let bytes = CLEAR_OVERHEAD_BYTES + self.payload.len();
+        let pad = bytes_min.min(PADDED_BYTES_MAX).saturating_sub(bytes);
+        let header = Header { epoch_low: pad as u8, ..self.header };
+        let mut frame = ClearFrame { header, ..*self }.encode();
+        frame.resize(bytes + pad, 0);
+        frame
+    }
+
+    /// A frame of clear mode as it was before it was filled up; `None` for what is no such frame.
+    pub fn decode(frame: &'a [u8]) -> Option<Self> {
+        let (header, rest) = Header::decode(frame)?;
+        let (check, rest) = rest.split_first_chunk()?;
+        let (payload, pad) = rest.split_at_checked(rest.len().checked_sub(header.epoch_low.into())?)?;
+        let sound = pad.is_empty() || (frame.len() <= PADDED_BYTES_MAX && pad.iter().all(|byte| *byte == 0));
+        let header = Header { epoch_low: 0, ..header };
+        sound.then_some(ClearFrame { header, check: SenderCheck(*check), payload })
+    }
 }
 
 /// AES-128-CCM with a tag of 8 bytes; the nonce is the number, big-endian, and zeros.

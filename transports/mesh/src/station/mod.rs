@@ -63,7 +63,7 @@ use crate::bulk::fragment::{MemoryLimits, MessageId, OfferError, Sender, SenderL
 use crate::bulk::repair::Listener;
 use crate::frame::announcement::EpochAnnouncements;
 use crate::frame::keys::{AudienceKey, BootEpoch, Identity, Mode};
-use crate::frame::{HEADER_BYTES, Kind, OVERHEAD_BYTES};
+use crate::frame::{CLEAR_OVERHEAD_BYTES, Kind, OVERHEAD_BYTES};
 use crate::peer::PeerId;
 use crate::time::{Millis, Mono};
 use channels::{ChannelKeys, Channels};
@@ -208,8 +208,7 @@ impl Reception {
 /// What a frame was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Received {
-    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode any sender may have, and of members whose
-    /// hints are the same the first is named.
+    /// A whole message. In encrypted mode *some member of the audience* sent it; in clear mode any sender may have.
     Message {
         /// Owner of the audience.
         channel: PeerId,
@@ -421,7 +420,7 @@ impl Station {
     fn overhead_bytes(&self) -> usize {
         match self.mode {
             Mode::Encrypted => OVERHEAD_BYTES,
-            Mode::SignedClear => HEADER_BYTES,
+            Mode::SignedClear => CLEAR_OVERHEAD_BYTES,
         }
     }
 

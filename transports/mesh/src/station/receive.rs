@@ -6,9 +6,9 @@ use crate::airtime::FRAME_BYTES_MAX;
 use crate::bulk::fragment::Progress;
 use crate::bulk::repair::Budget;
 use crate::frame::announcement::{EpochAnnouncement, OpenFrame, SenderAddress};
-use crate::frame::keys::Mode;
+use crate::frame::keys::{Mode, SenderCheck};
 use crate::frame::window::Seen;
-use crate::frame::{Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open, read_clear, write_clear};
+use crate::frame::{ClearFrame, Header, Kind, OVERHEAD_BYTES, PADDED_BYTES_MAX, Window, open};
 use crate::peer::PeerId;
 use crate::station::channels::SenderCandidate;
 use crate::time::{Millis, Mono};
@@ -351,22 +351,30 @@ impl Station {
         let Some((header, _)) = Header::decode(frame) else {
             return Reception::unproved(Err(FrameRejection::TooShort));
         };
-        let Some(candidate) = self.channels.candidates(header.alias, header.hint).first().copied() else {
+        let candidates = self.channels.candidates(header.alias, header.hint);
+        if candidates.is_empty() {
+            return Reception::unproved(self.strange(&header));
+        }
+        let Some(clear) = ClearFrame::decode(frame) else {
+            return Reception::unproved(Err(FrameRejection::Padding));
+        };
+        // Of one hint there may be several members, this node among them, and no tag distinguishes them.
+        let is_it = |candidate: &&SenderCandidate| {
+            SenderCheck::of(&candidate.channel, &candidate.sender) == clear.check
+        };
+        let Some(candidate) = candidates.iter().find(is_it).copied() else {
             return Reception::unproved(self.strange(&header));
         };
         if candidate.sender == self.me {
             return Reception::unproved(Ok(Received::Echo));
         }
-        let Some((header, payload)) = read_clear(frame) else {
-            return Reception::unproved(Err(FrameRejection::Padding));
-        };
         // A repetition may be filled up otherwise.
-        if self.is_repeated(now, &write_clear(header, payload)) {
+        if self.is_repeated(now, &clear.encode()) {
             self.reject(FrameRejection::Replayed);
             return Reception::unproved(Ok(Received::Duplicate));
         }
         self.listener.heard(now, candidate.channel, candidate.sender);
-        let outcome = self.understand(now, &candidate, header.kind, payload.to_vec());
+        let outcome = self.understand(now, &candidate, header.kind, clear.payload.to_vec());
         Reception { from: Some(candidate.sender), outcome }
     }
 

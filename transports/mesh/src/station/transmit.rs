@@ -9,8 +9,8 @@ use super::{
 use crate::airtime::ledger::{Account, Moment, Priority};
 use crate::bulk::fragment::{MessageId, OutMessage};
 use crate::frame::announcement::EpochAnnouncement;
-use crate::frame::keys::{Alias, Hint, Mode};
-use crate::frame::{Header, Kind, seal, write_clear_padded};
+use crate::frame::keys::{Alias, Hint, Mode, SenderCheck};
+use crate::frame::{ClearFrame, Header, Kind, seal};
 use crate::peer::PeerId;
 use crate::time::{Millis, Mono};
 use std::collections::VecDeque;
@@ -329,7 +329,8 @@ impl Station {
             Mode::SignedClear => {
                 let (alias, hint) = (Alias::clear(channel), Hint::clear(channel, &self.me));
                 let header = Header { kind, epoch_low: 0, alias, hint, counter_low: counter.low() };
-                write_clear_padded(header, payload, self.frame_bytes_min)
+                let check = SenderCheck::of(channel, &self.me);
+                ClearFrame { header, check, payload }.encode_padded(self.frame_bytes_min)
             }
             Mode::Encrypted => {
                 let key = match under {

@@ -3,7 +3,8 @@
 //! Each owner has an [`AudienceKey`], known to the readers of its documents. From it come the two bytes and
 //! the one that a frame's header carries in place of names, and, with the sender's identity and
 //! [`BootEpoch`], the [`FrameKey`] that the frame is sealed under: two senders, two starts of one sender, or two
-//! copies of one disk never share one. [`sealed`] carries an audience key to its readers; [`pair`] holds what only two
+//! copies of one disk never share one. In clear mode no key shows which of several senders with one hint it was: a
+//! [`SenderCheck`] does. [`sealed`] carries an audience key to its readers; [`pair`] holds what only two
 //! identities know. Layouts are in `FORMAT.md`; frames are sealed in [`frame`](crate::frame).
 
 pub mod pair;
@@ -61,13 +62,34 @@ impl Alias {
     }
 }
 
+/// What stands behind the header of a clear frame: 3 more bytes of what its hint is the first of. A sealed frame opens under its
+/// sender's key alone; in clear mode two members of one hint would be taken for each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SenderCheck(pub [u8; SenderCheck::BYTES]);
+
 impl Hint {
     /// In clear mode: of the sender's public identity and the owner's.
     pub fn clear(owner: &PeerId, sender: &PeerId) -> Self {
-        let mut hasher = blake3::Hasher::new_derive_key(CLEAR_HINT_CONTEXT);
-        let [hint] = first(hasher.update(owner.as_bytes()).update(sender.as_bytes()));
+        let [hint, ..] = clear_sender(owner, sender);
         Hint(hint)
     }
+}
+
+impl SenderCheck {
+    /// Length in bytes: with the hint four, so that no two members of a federation have the same.
+    pub const BYTES: usize = 3;
+
+    /// Of the sender's public identity and the owner's.
+    pub fn of(owner: &PeerId, sender: &PeerId) -> Self {
+        let [_, check @ ..] = clear_sender(owner, sender);
+        SenderCheck(check)
+    }
+}
+
+/// What names a sender in clear mode: the hint, then the check.
+fn clear_sender(owner: &PeerId, sender: &PeerId) -> [u8; 1 + SenderCheck::BYTES] {
+    let mut hasher = blake3::Hasher::new_derive_key(CLEAR_HINT_CONTEXT);
+    first(hasher.update(owner.as_bytes()).update(sender.as_bytes()))
 }
 
 /// The key that the readers of one owner's documents share, and the number of its renewal. Wiped when dropped.

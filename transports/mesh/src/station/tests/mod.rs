@@ -1,3 +1,4 @@
+mod clear;
 mod fit;
 mod forged;
 mod keys;
@@ -380,7 +381,7 @@ fn clear_mode_shows_everything_and_sends_the_call_sign() {
     say(&mut a, 0, 1, b"in plain words");
     let sent = frames(&mut a, 0);
     assert_eq!(sent[0], b"\x40DE X1ABC");
-    assert!(sent[1].ends_with(b"in plain words") && sent[1].len() == 6 + 14);
+    assert!(sent[1].ends_with(b"in plain words") && sent[1].len() == 9 + 14);
     let heard = hear(&mut b, 0, &sent);
     assert_eq!(heard[0], Ok(Received::CallSign("X1ABC".into())));
     assert_eq!(texts(&heard), ["in plain words"]);

@@ -54,13 +54,13 @@ fn a_clear_frame_is_the_same_however_it_was_filled_up() {
             Default::default(),
         ),
     );
-    for (number, text) in ["", "a", "\0", "\0\0", "12345678", "123456789"].into_iter().enumerate() {
+    for (number, text) in ["", "a", "\0", "\0\0", "12345", "123456", "1234567"].into_iter().enumerate() {
         say(&mut a, number as u64, 1, text.as_bytes());
         let sent = frames(&mut a, number as u64);
         let frame = sent.last().unwrap();
-        assert_eq!(frame.len(), PADDED_BYTES_MAX.max(6 + text.len()));
+        assert_eq!(frame.len(), PADDED_BYTES_MAX.max(9 + text.len()));
         assert_eq!(texts(&hear(&mut b, number as u64, &sent)), [text]);
-        let mut shorter = frame[..6 + text.len()].to_vec();
+        let mut shorter = frame[..9 + text.len()].to_vec();
         shorter[0] &= 0xf0;
         assert_eq!(hear(&mut b, number as u64, &[shorter]), [Ok(Received::Duplicate)]);
     }
