@@ -265,6 +265,18 @@ impl BroadcastChannel {
         }
     }
 
+    /// Whether a fingerprint is of what a listener is believed to hold, or may hold.
+    pub(super) fn fits(&self, peer: &PeerId, fingerprint: Fingerprint) -> bool {
+        let Some(listener) = self.listeners.get(peer) else { return false };
+        listener.matches(fingerprint) || self.recognised(fingerprint, listener).is_some()
+    }
+
+    /// The frontier that a fingerprint of a listener is of, as far as it follows from what is held here.
+    fn recognised(&self, fingerprint: Fingerprint, listener: &ChannelListener) -> Option<Frontier> {
+        let known = self.inventory.recognise(fingerprint);
+        known.or_else(|| self.inventory.recognise_present(fingerprint, listener))
+    }
+
     fn confirm_all(&mut self, peer: &PeerId, frontier: &Frontier) {
         for (layer, state) in frontier.iter() {
             self.confirm(peer, *layer, *state);
@@ -284,13 +296,10 @@ impl BroadcastChannel {
         let Some(listener) = self.listeners.get(&from) else { return };
         let recognised = match listener.matches(fingerprint) {
             true => None,
-            false => {
-                let known = self.inventory.recognise(fingerprint);
-                match known.or_else(|| self.inventory.recognise_present(fingerprint, listener)) {
-                    Some(frontier) => Some(frontier),
-                    None => return self.not_recognised(now, from, fingerprint, delays),
-                }
-            }
+            false => match self.recognised(fingerprint, listener) {
+                Some(frontier) => Some(frontier),
+                None => return self.not_recognised(now, from, fingerprint, delays),
+            },
         };
         if let Some(frontier) = &recognised {
             self.confirm_all(&from, frontier);

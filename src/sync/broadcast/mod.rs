@@ -446,12 +446,31 @@ impl BroadcastEngine {
         self.present(now, from, Some(Millis::from_secs(heartbeat.next_by_s.into())));
         self.note_sender(&from, &from);
         self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
-        for (alias, quarter) in &heartbeat.others {
-            // An owner reports its own channel in full.
-            if let Some(owner) = self.owner_of(alias).filter(|owner| *owner != from) {
-                self.received_fingerprint(now, owner, from, Fingerprint::Other(*quarter));
+        for (owner, quarter) in self.reported(from, &heartbeat.others) {
+            self.received_fingerprint(now, owner, from, Fingerprint::Other(quarter));
+        }
+    }
+
+    /// What the heartbeat of a peer reports of the channels of others, by owner. Two owners may have one alias by chance: each of
+    /// their channels takes the fingerprint that fits what is known there, or else the first.
+    fn reported(&self, from: PeerId, others: &[([u8; 2], u16)]) -> Vec<(PeerId, u16)> {
+        let mut reported = Vec::new();
+        for (n, (alias, first)) in others.iter().enumerate() {
+            if others.iter().take(n).any(|(before, _)| before == alias) {
+                continue;
+            }
+            let all: Vec<u16> =
+                others.iter().filter(|(of, _)| of == alias).map(|(_, quarter)| *quarter).collect();
+            let named = self.channels.iter().filter(|(_, channel)| channel.aliases.contains(alias));
+            for (owner, channel) in named {
+                let fits = |quarter: &u16| channel.fits(&from, Fingerprint::Other(*quarter));
+                let fitting = all.iter().copied().find(|quarter| all.len() > 1 && fits(quarter));
+                reported.push((*owner, fitting.unwrap_or(*first)));
             }
         }
+        // An owner reports its own channel in full.
+        reported.retain(|(owner, _)| *owner != from);
+        reported
     }
 
     fn received_fingerprint(&mut self, now: Mono, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {

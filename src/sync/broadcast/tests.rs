@@ -274,6 +274,35 @@ fn a_state_that_is_not_on_air_yet_is_not_announced() {
     assert_ne!(of_owner(engine), before);
 }
 
+/// Two owners whose frames have one alias by chance: what a heartbeat reports of both is taken for each, so that a listener that is
+/// behind is seen, and one in step asks nothing.
+#[test]
+fn two_owners_with_one_alias_are_distinguished_by_what_fits() {
+    let now = Mono::from_ms(1_000);
+    let (me, listener, others) = (peer(1), peer(0), [peer(2), peer(3)]);
+    let mut engine = BroadcastEngine::new(me, TIMING, now, Random::new(&[9; 32]));
+    for (n, owner) in others.into_iter().enumerate() {
+        let offer = LayerOffer { state: state(1 + n as u64), bases: Vec::new(), rank: 3 };
+        let ours = BTreeMap::from([(layer(1), offer)]);
+        let (aliases, members) = (vec![[7, 7]], vec![listener, owner]);
+        engine
+            .handle_input(now, Input::Channel { owner, aliases, ours, members, readers: 3, observes: false });
+    }
+    let quarter = |engine: &BroadcastEngine, owner| {
+        (engine.channels.get(&owner).unwrap().ours().fingerprint() >> 48) as u16
+    };
+    let [a, b] = others.map(|owner| quarter(&engine, owner));
+    let hear = |engine: &mut BroadcastEngine, others: Vec<([u8; 2], u16)>| {
+        let heartbeat = Heartbeat { next_by_s: 900, fingerprint: 0, others };
+        engine.handle_input(now, Input::Heartbeat { from: listener, heartbeat });
+    };
+    let asks = |engine: &BroadcastEngine| others.map(|owner| engine.channels[&owner].frontier_at().is_some());
+    hear(&mut engine, vec![([7, 7], b), ([7, 7], a)]);
+    assert_eq!(asks(&engine), [false, false]);
+    hear(&mut engine, vec![([7, 7], a), ([7, 7], b ^ 1)]);
+    assert_eq!(asks(&engine), [false, true]);
+}
+
 /// The status of a listener: what it lacks, from the time of sending until the listener confirms that it holds it.
 #[test]
 fn a_listener_is_in_step_when_it_has_said_so_itself() {
