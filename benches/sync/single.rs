@@ -136,7 +136,7 @@ fn state(peer: &Keypair, minute: u64) -> StoreWrite {
         kept: minute.checked_sub(1).filter(|before| *before > 0).map(kept),
         forgotten: minute.checked_sub(9).into_iter().filter_map(Sequence::new).collect(),
         forgotten_keys: Vec::new(),
-        bases: Vec::new(),
+        bases_from: None,
         is_own_map: false,
     }))
 }

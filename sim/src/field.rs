@@ -277,7 +277,7 @@ impl Field {
     pub fn lose_disk(&mut self, place: usize) -> Result<(), StoreError> {
         let mut store = Store::in_memory()?;
         // As the folder of a node makes a store for a key that is there.
-        store.commit(&StoreOrigin::Unconfirmed.marks())?;
+        store.commit(StoreOrigin::Unconfirmed.marks())?;
         self.node_at_mut(place).store = store;
         self.restart(place)
     }

@@ -208,7 +208,7 @@ impl Gate {
             writes.splice(0..0, self.deferred.take());
         }
         if !writes.is_empty() {
-            if let Err(error) = self.store.commit(&writes) {
+            if let Err(error) = self.store.commit(writes) {
                 return Err(self.undo(error, now));
             }
             self.fault = None;
@@ -330,7 +330,7 @@ mod tests {
             kept: None,
             forgotten: Vec::new(),
             forgotten_keys: Vec::new(),
-            bases: Vec::new(),
+            bases_from: None,
             is_own_map: false,
         })
     }

@@ -226,7 +226,7 @@ pub fn confirm_new(folder: &Path) -> Result<(), StartError> {
     let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
     let mut store = open_store(folder, &path, &keypair)?;
-    store.commit(&StoreOrigin::Known.marks()).map_err(|source| StartError::Store { path, source })
+    store.commit(StoreOrigin::Known.marks()).map_err(|source| StartError::Store { path, source })
 }
 
 /// Writes the notice by which the new identity can end itself, with mode 0600. An operator keeps a copy elsewhere.

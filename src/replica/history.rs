@@ -4,6 +4,7 @@
 //! changed here, and the states that were held.
 
 use crate::time::Wall;
+use std::collections::btree_map::Entry as Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_delta::{Limits, Value};
@@ -265,18 +266,33 @@ impl ChangeLog {
     }
 
     fn note(&mut self, key: &KeyPath, is_gone: bool, sequence: Sequence) {
-        self.forget(key);
-        self.at.insert(key.clone(), KeyChanged { at: sequence, is_gone });
-        self.order.insert((sequence, key.clone()));
+        let changed = KeyChanged { at: sequence, is_gone };
+        // The key that stands there already shares its memory with other indexes.
+        let (key, old) = match self.at.entry(key.clone()) {
+            Place::Occupied(mut place) => (place.key().clone(), Some(place.insert(changed))),
+            Place::Vacant(place) => {
+                place.insert(changed);
+                (key.clone(), None)
+            }
+        };
+        if let Some(old) = old {
+            self.unlink(&key, old);
+        }
         if is_gone {
             self.gone += 1;
             self.gone_memory += key.memory_bytes();
         }
+        self.order.insert((sequence, key));
     }
 
     /// Names a key no more.
     fn forget(&mut self, key: &KeyPath) {
-        let Some(old) = self.at.remove(key) else { return };
+        if let Some(old) = self.at.remove(key) {
+            self.unlink(key, old);
+        }
+    }
+
+    fn unlink(&mut self, key: &KeyPath, old: KeyChanged) {
         self.order.remove(&(old.at, key.clone()));
         if old.is_gone {
             self.gone -= 1;
@@ -404,7 +420,7 @@ pub(super) fn remember_map(
     bases.push_back(MapBase::of(&write.signed));
     log.note_all(&write.entries, sequence, map.len());
     write.forgotten_keys = trim_bases(bases, log);
-    write.bases = bases.iter().copied().collect();
+    write.bases_from = bases.front().map(|base| base.sequence);
 }
 
 /// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.

@@ -146,7 +146,7 @@ fn empty_write(signed: SignedHead) -> LayerWrite {
         entries: Vec::new(),
         kept: None,
         forgotten: Vec::new(),
-        bases: Vec::new(),
+        bases_from: None,
         forgotten_keys: Vec::new(),
         is_own_map: false,
     }

@@ -5,7 +5,7 @@
 //! | 0, 2, 4 | a peer, an invite that was given out, one that was redeemed | its record |
 //! | 1, 3, 5 | the same are over | identity, token hash, inviter: 32 bytes |
 //! | 6 | a small record | name, bytes |
-//! | 7 | a new state of a layer | name, head record, content, kept, forgotten, entries, dropped keys, forgotten keys, bases record, own |
+//! | 7 | a new state of a layer | name, head record, content, kept, forgotten, entries, dropped keys, forgotten keys, bases, own |
 //! | 8 | a layer is gone | its name |
 //! | 9 | a fork | its record |
 //! | 10, 11 | JSON calls of a sender; not any more | its record; 32 bytes |
@@ -15,7 +15,7 @@
 //!
 //! Records and names are those of [`super::tables`], as byte strings. Of a layer: `content` is a byte string or null, `kept` is
 //! `[sequence, state record]` or null, `forgotten` an array of sequences, `entries` an array of entries, the keys arrays of keys,
-//! `bases` a byte string (empty: as they were), `own` 1 for a map of this node, else 0.
+//! `bases` the sequence of the oldest base that stays (null: as they were), `own` 1 for a map of this node, else 0.
 
 use std::sync::Arc;
 
@@ -96,8 +96,11 @@ fn put_layer(write: &LayerWrite, out: &mut CborWriter) {
     dropped().for_each(|key| key.write(out));
     out.array(write.forgotten_keys.len());
     write.forgotten_keys.iter().for_each(|key| key.write(out));
-    let bases = if write.bases.is_empty() { Vec::new() } else { records::bases_record(&write.bases) };
-    out.bytes(&bases).unsigned(u64::from(write.is_own_map));
+    match write.bases_from {
+        Some(from) => drop(out.unsigned(from.get())),
+        None => drop(out.value(&Value::Null)),
+    }
+    out.unsigned(u64::from(write.is_own_map));
 }
 
 /// Reads what [`encode`] wrote.
@@ -193,11 +196,22 @@ impl ChangeReader<'_, '_> {
         })?;
         let dropped = self.list(|reader| Some((KeyPath::read(reader.0).ok()?, None)))?;
         let forgotten_keys = self.list(|reader| KeyPath::read(reader.0).ok())?;
-        let bases = self.bytes()?;
-        let bases = if bases.is_empty() { Vec::new() } else { records::read_bases(&bases).ok()? };
+        let bases_from = match self.0.next_value().ok()? {
+            Value::Null => None,
+            from => Some(Sequence::new(from.as_u64()?)?),
+        };
         let is_own_map = self.number()? == 1;
         let entries = live.into_iter().chain(dropped).collect();
-        Some(LayerWrite { signed, snapshot, entries, kept, forgotten, forgotten_keys, bases, is_own_map })
+        Some(LayerWrite {
+            signed,
+            snapshot,
+            entries,
+            kept,
+            forgotten,
+            forgotten_keys,
+            bases_from,
+            is_own_map,
+        })
     }
 
     fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> Option<T>) -> Option<Vec<T>> {

@@ -33,10 +33,11 @@ impl Store {
         };
         let gone = layers.into_iter().filter(|layer| layer.author != *me);
         let writes: Vec<StoreWrite> = gone.map(StoreWrite::RemoveLayer).collect();
-        if !writes.is_empty() {
-            self.commit(&writes)?;
+        let count = writes.len();
+        if count > 0 {
+            self.commit(writes)?;
         }
-        Ok(writes.len())
+        Ok(count)
     }
 }
 

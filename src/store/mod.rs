@@ -12,6 +12,7 @@ mod changes;
 mod clearing;
 mod file;
 mod guard;
+mod maps;
 mod migrate;
 mod overlay;
 mod records;
@@ -228,8 +229,9 @@ pub struct LayerWrite {
     pub forgotten: Vec<Sequence>,
     /// Of a map: keys dropped long ago of which nothing needs to be known any more.
     pub forgotten_keys: Vec<KeyPath>,
-    /// Of a map: the bases that a peer may name, newest last.
-    pub bases: Vec<MapBase>,
+    /// Of a map: the oldest base that a peer may still name. Those that the state before had from there on stay, and this state is
+    /// one more.
+    pub bases_from: Option<Sequence>,
     /// Whether it is a map of this node: then its states are remembered, to distinguish them from those of a restored copy.
     pub is_own_map: bool,
 }
@@ -387,11 +389,15 @@ impl Store {
     }
 
     /// Writes changes to the database, up to this commit.
-    fn write(&self, writes: &[StoreWrite], last: CommitMark) -> Result<(), StoreError> {
+    fn write<'a>(
+        &self,
+        writes: impl IntoIterator<Item = &'a StoreWrite>,
+        last: CommitMark,
+    ) -> Result<(), StoreError> {
         let database = self.database()?;
         guarded(|| {
             let transaction = database.begin_write()?;
-            tables::apply(&transaction, writes)?;
+            tables::apply(&transaction, writes.into_iter())?;
             tables::put_last_commit(&transaction, last)?;
             Ok(transaction.commit()?)
         })
@@ -401,17 +407,16 @@ impl Store {
         self.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a commit into the log, after the database has taken what is there if that leaves no room; nothing where there is no log, and
-    /// of what is too large for it.
-    fn log_commit(&self, writes: &[StoreWrite]) -> Result<Option<CommitMark>, StoreError> {
-        let Some(mut logged) = self.logged() else { return Ok(None) };
+    /// Puts a commit into the log, after the database has taken what is there if that leaves no room. The database takes what is too
+    /// large for the log at once.
+    fn log_commit(&self, mut writes: Vec<StoreWrite>) -> Result<CommitMark, StoreError> {
         let entries = |write: &StoreWrite| {
             if let StoreWrite::PutLayer(layer) = write { layer.entries.len() } else { 0 }
         };
-        if writes.iter().map(entries).sum::<usize>() > ENTRIES_LOGGED_MAX {
-            return Ok(None);
-        }
-        let (changes, before) = (changes::encode(writes)?, logged.last);
+        let is_small = writes.iter().map(entries).sum::<usize>() <= ENTRIES_LOGGED_MAX;
+        let logged = if is_small { self.logged() } else { None };
+        let Some(mut logged) = logged else { return self.write_through(&writes) };
+        let (changes, before) = (changes::encode(&writes)?, logged.last);
         let this = before.next(&changes);
         let mut fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
         if !fits && !logged.writes.is_empty() {
@@ -420,11 +425,12 @@ impl Store {
             fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
         }
         if !fits {
-            return Ok(None);
+            drop(logged);
+            return self.write_through(&writes);
         }
         logged.last = this;
-        logged.writes.extend_from_slice(writes);
-        Ok(Some(logged.last))
+        logged.writes.append(&mut writes);
+        Ok(this)
     }
 
     /// Hands the database what the log has, and then these changes, in one transaction. No changes are no commit.
@@ -437,7 +443,7 @@ impl Store {
             return self.write(writes, last).map(|()| last);
         };
         let last = after(logged.last);
-        self.write(&[&logged.writes, writes].concat(), last)?;
+        self.write(logged.writes.iter().chain(writes), last)?;
         logged.taken(last);
         Ok(last)
     }
@@ -491,7 +497,7 @@ impl Store {
     ///
     /// Any other error of the disk.
     pub fn try_writing(&mut self) -> Result<(), StoreError> {
-        match self.commit(&[]) {
+        match self.commit(Vec::new()) {
             Err(why @ StoreError::NoRoom(_)) => {
                 self.heal()?;
                 self.read_only.get_or_insert(why);
@@ -506,7 +512,8 @@ impl Store {
     /// # Errors
     ///
     /// An error of the disk; nothing is stored then.
-    pub fn commit(&mut self, writes: &[StoreWrite]) -> Result<(), StoreError> {
+    pub fn commit(&mut self, writes: impl Into<Vec<StoreWrite>>) -> Result<(), StoreError> {
+        let writes = writes.into();
         if self.read_only.is_some() {
             // There may be room by now. What is in memory is what is on disk, so only the handle changes.
             self.heal()?;
@@ -516,8 +523,10 @@ impl Store {
         }
         self.database()?;
         // A commit of nothing is a question to the disk, which the log would answer from room that it has already.
-        let logged = if writes.is_empty() { None } else { self.log_commit(writes)? };
-        let last = logged.map_or_else(|| self.write_through(writes), Ok)?;
+        let last = match writes.is_empty() {
+            true => self.write_through(&writes)?,
+            false => self.log_commit(writes)?,
+        };
         if let Some(witness) = &self.witness {
             witness.write(last.number);
         }

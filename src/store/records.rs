@@ -207,13 +207,13 @@ pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, 
     fields().ok_or(StoreError::Damaged("state"))
 }
 
-pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> (Vec<u8>, Vec<u8>) {
+pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> Vec<u8> {
     let mut out = CborWriter::with_capacity(192);
     out.array(1 + usize::from(entry.is_some())).unsigned(changed_at.get());
     if let Some(entry) = entry {
         entry.write(key, &mut out);
     }
-    (key_record(key), out.finish())
+    out.finish()
 }
 
 pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {

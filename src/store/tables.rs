@@ -24,8 +24,6 @@
 //!
 //! A layer's name is owner 32 ‖ author 32 ‖ document name. Its number is given when it is first stored.
 
-use std::collections::BTreeSet;
-
 use redb::{
     ReadOnlyTable, ReadTransaction, ReadableTable, ReadableTableMetadata, TableDefinition, WriteTransaction,
 };
@@ -33,8 +31,8 @@ use tombolo_transports::PeerId;
 
 use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
 use crate::federation::Peer;
-use crate::layer::{LayerId, Sequence};
-use crate::limits::OWN_STATES_KEPT_MAX;
+use crate::layer::{Kind, LayerId, Sequence, SignedHead};
+use crate::store::maps::MapStates;
 use crate::store::records::{self, Loaded};
 use crate::store::wal::CommitMark;
 use crate::store::{LayerWrite, StoreError, StoreWrite};
@@ -46,9 +44,9 @@ const INVITES_IN: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("i
 pub(super) const LAYERS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("layers");
 const SNAPSHOTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("snapshots");
 const STATES: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("states");
-const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("entries");
-const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
-const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("past");
+pub(super) const ENTRIES: TableDefinition<'_, (u64, &[u8]), &[u8]> = TableDefinition::new("entries");
+pub(super) const BASES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("bases");
+pub(super) const PAST: TableDefinition<'_, (u64, u64), [u8; 4]> = TableDefinition::new("past");
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks");
 const CALLS: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("calls");
 const CALLED_STATES: TableDefinition<'_, [u8; 32], &[u8]> = TableDefinition::new("called_states");
@@ -108,22 +106,22 @@ pub(super) fn put_last_commit(transaction: &WriteTransaction, last: CommitMark) 
 }
 
 /// Puts changes into a transaction, in their order.
-pub(super) fn apply(transaction: &WriteTransaction, writes: &[StoreWrite]) -> Result<(), StoreError> {
-    // Of a layer that has several new states the bases of the last count.
-    let mut put_later = BTreeSet::new();
-    let mut lasts = Vec::with_capacity(writes.len());
-    for write in writes.iter().rev() {
-        lasts.push(if let StoreWrite::PutLayer(layer) = write {
-            put_later.insert(layer.layer())
-        } else {
-            true
-        });
+pub(super) fn apply<'a>(
+    transaction: &WriteTransaction,
+    writes: impl Iterator<Item = &'a StoreWrite>,
+) -> Result<(), StoreError> {
+    let mut maps = MapStates::default();
+    for write in writes {
+        apply_one(transaction, &mut maps, write)?;
     }
-    lasts.reverse();
-    writes.iter().zip(lasts).try_for_each(|(write, is_last)| apply_one(transaction, write, is_last))
+    maps.write_all(transaction)
 }
 
-fn apply_one(transaction: &WriteTransaction, write: &StoreWrite, is_last: bool) -> Result<(), StoreError> {
+fn apply_one<'a>(
+    transaction: &WriteTransaction,
+    maps: &mut MapStates<'a>,
+    write: &'a StoreWrite,
+) -> Result<(), StoreError> {
     match write {
         StoreWrite::PutPeer(peer) => {
             transaction.open_table(PEERS)?.insert(peer.id.0, records::encode(peer)?.as_slice())?;
@@ -148,8 +146,17 @@ fn apply_one(transaction: &WriteTransaction, write: &StoreWrite, is_last: bool) 
         StoreWrite::PutMeta(name, bytes) => {
             transaction.open_table(META)?.insert(name.as_ref(), bytes.as_slice())?;
         }
-        StoreWrite::PutLayer(layer) => put_layer(transaction, layer, is_last)?,
-        StoreWrite::RemoveLayer(layer) => remove_layer(transaction, layer)?,
+        StoreWrite::PutLayer(layer) => match layer.signed.head.kind {
+            Kind::Map => maps.add(transaction, layer)?,
+            Kind::Snapshot => {
+                maps.write(transaction, layer.layer())?;
+                put_snapshot(transaction, layer)?;
+            }
+        },
+        StoreWrite::RemoveLayer(layer) => {
+            maps.write(transaction, layer)?;
+            remove_layer(transaction, layer)?;
+        }
         StoreWrite::PutFork(evidence) => {
             let (key, record) = records::fork_record(evidence);
             transaction.open_table(FORKS)?.insert(key.as_slice(), record.as_slice())?;
@@ -243,8 +250,9 @@ fn load_commands(transaction: &ReadTransaction) -> Result<commands::LoadedComman
     Ok(loaded)
 }
 
-fn put_layer(transaction: &WriteTransaction, write: &LayerWrite, is_last: bool) -> Result<(), StoreError> {
+fn put_snapshot(transaction: &WriteTransaction, write: &LayerWrite) -> Result<(), StoreError> {
     let number = layer_number(transaction, write)?;
+    put_head(transaction, number, &write.signed)?;
     if let Some(content) = &write.snapshot {
         transaction.open_table(SNAPSHOTS)?.insert(number, content.as_slice())?;
     }
@@ -254,31 +262,6 @@ fn put_layer(transaction: &WriteTransaction, write: &LayerWrite, is_last: bool) 
     }
     for sequence in &write.forgotten {
         states.remove((number, sequence.get()))?;
-    }
-    let mut entries = transaction.open_table(ENTRIES)?;
-    let changed_at = write.signed.head.sequence;
-    let changed = write.entries.iter();
-    let mut changed: Vec<_> =
-        changed.map(|(key, entry)| records::entry_record(key, entry.as_deref(), changed_at)).collect();
-    // In the order of the table: neighbours then go into one page, one after the other.
-    changed.sort_unstable();
-    for (key, record) in &changed {
-        entries.insert((number, key.as_slice()), record.as_slice())?;
-    }
-    for key in &write.forgotten_keys {
-        entries.remove((number, records::key_record(key).as_slice()))?;
-    }
-    if is_last && !write.bases.is_empty() {
-        let bases = records::bases_record(&write.bases);
-        transaction.open_table(BASES)?.insert(number, bases.as_slice())?;
-    }
-    if write.is_own_map {
-        let sequence = write.signed.head.sequence.get();
-        let mut past = transaction.open_table(PAST)?;
-        past.insert((number, sequence), write.signed.head.root.prefix4())?;
-        if let Some(gone) = sequence.checked_sub(OWN_STATES_KEPT_MAX) {
-            past.remove((number, gone))?;
-        }
     }
     Ok(())
 }
@@ -296,9 +279,9 @@ pub(super) fn past_state(
     Ok(past.get((number, sequence.get()))?.map(|prefix| prefix.value()))
 }
 
-/// Writes the head, and gives the layer its number when it is new.
-fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u64, StoreError> {
-    let mut layers = transaction.open_table(LAYERS)?;
+/// The number of a layer; one that is new gets its own. What the layer had as another kind is removed.
+pub(super) fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u64, StoreError> {
+    let layers = transaction.open_table(LAYERS)?;
     let name = records::name_bytes(write.layer());
     let known = match layers.get(name.as_slice())? {
         Some(record) => Some(records::read_head(record.value(), write.layer())?),
@@ -309,13 +292,21 @@ fn layer_number(transaction: &WriteTransaction, write: &LayerWrite) -> Result<u6
     {
         clear_layer(transaction, *number)?;
     }
-    let known = known.map(|(number, _)| number);
-    let number = match known {
-        Some(number) => number,
-        None => new_number(transaction, layers.len()?)?,
-    };
-    layers.insert(name.as_slice(), records::head_record(number, &write.signed).as_slice())?;
-    Ok(number)
+    match known {
+        Some((number, _)) => Ok(number),
+        None => new_number(transaction, layers.len()?),
+    }
+}
+
+/// Writes a head.
+pub(super) fn put_head(
+    transaction: &WriteTransaction,
+    number: u64,
+    signed: &SignedHead,
+) -> Result<(), StoreError> {
+    let (name, record) = (records::name_bytes(&signed.head.layer), records::head_record(number, signed));
+    transaction.open_table(LAYERS)?.insert(name.as_slice(), record.as_slice())?;
+    Ok(())
 }
 
 /// The number of a new layer: no layer had it before, of those that are gone neither. A store of the time before layers could go

@@ -51,7 +51,7 @@ fn layers_of_both_kinds_come_back() {
         kept: Some(kept.clone()),
         forgotten: vec![],
         forgotten_keys: vec![],
-        bases: vec![],
+        bases_from: None,
         is_own_map: false,
     };
     let map_write = LayerWrite {
@@ -61,7 +61,7 @@ fn layers_of_both_kinds_come_back() {
         kept: None,
         forgotten: vec![],
         forgotten_keys: vec![],
-        bases: vec![MapBase::of(&signed(Kind::Map, "m", 2, &map))],
+        bases_from: Some(Sequence::new(3).unwrap()),
         is_own_map: true,
     };
     let writes = [snapshot_write.clone(), map_write.clone()].map(|w| StoreWrite::PutLayer(Box::new(w)));
@@ -76,7 +76,7 @@ fn layers_of_both_kinds_come_back() {
     let map = find(Kind::Map);
     let at = Sequence::new(3).unwrap();
     assert_eq!(map.entries, [(gone, None, at), (key, Some(Arc::new(entry)), at)]);
-    assert_eq!(map.bases, map_write.bases);
+    assert_eq!(map.bases, [MapBase::of(&map_write.signed)]);
     let past = |sequence| store.past_state(map_write.layer(), Sequence::new(sequence).unwrap()).unwrap();
     assert_eq!(past(3), Some(map_write.signed.head.root.prefix4()));
     assert_eq!(past(2), None);
@@ -198,7 +198,7 @@ fn store_with_layers(folder: &Path) -> PathBuf {
             kept: None,
             forgotten: vec![],
             forgotten_keys: vec![],
-            bases: vec![],
+            bases_from: None,
             is_own_map: false,
         };
         store.commit(&[StoreWrite::PutLayer(Box::new(write))]).unwrap();
@@ -305,7 +305,7 @@ fn map_write(sequence: u64, keys: impl Iterator<Item = u64>) -> StoreWrite {
         kept: None,
         forgotten: vec![],
         forgotten_keys: vec![],
-        bases: vec![],
+        bases_from: Sequence::new(sequence.saturating_sub(9).max(1)),
         is_own_map: true,
     }))
 }
@@ -341,6 +341,8 @@ fn what_was_committed_before_a_kill_is_there_after_it() {
         let loaded = found.load().unwrap();
         assert_eq!(loaded.layers[0].signed.head.sequence.get(), sequence);
         assert_eq!(loaded.layers[0].entries.len(), expected.len(), "after {sequence} commits");
+        let bases: Vec<u64> = loaded.layers[0].bases.iter().map(|base| base.sequence.get()).collect();
+        assert_eq!(bases, (sequence.saturating_sub(9).max(1)..=sequence).collect::<Vec<_>>());
         assert_eq!(loaded.meta.get(SETBACK_RECORD), None);
         found.commit(&[StoreWrite::PutMeta("after".into(), vec![1])]).unwrap();
     }
@@ -355,6 +357,59 @@ fn what_was_committed_before_a_kill_is_there_after_it() {
         std::fs::write(copy.with_extension("wal"), &last[..at]).unwrap();
         std::fs::remove_file(copy.with_extension("seq")).unwrap();
         assert_eq!(Store::check(&copy).unwrap().layers[0].entries.len(), before, "cut at {at}");
+    }
+}
+
+/// What one transaction takes of a map together is what the commits leave one by one: keys put again, dropped and forgotten, bases that
+/// end, a layer that goes and comes again, as another kind too.
+#[test]
+fn commits_taken_together_are_those_taken_one_by_one() {
+    let key = |n: u64| KeyPath::parse(&format!("k/{n}")).unwrap();
+    let map = |sequence: u64, change: &dyn Fn(&mut LayerWrite)| {
+        let StoreWrite::PutLayer(mut write) = map_write(sequence, 0..sequence % 5) else { unreachable!() };
+        change(&mut write);
+        StoreWrite::PutLayer(write)
+    };
+    let none = |_: &mut LayerWrite| {};
+    let snapshot = |write: &mut LayerWrite| {
+        *write =
+            LayerWrite { snapshot: Some(vec![0xf6]), entries: vec![], bases_from: None, ..write.clone() };
+        write.signed = signed(Kind::Snapshot, "m", 9, &Content::Snapshot(Value::Null.into()));
+        write.is_own_map = false;
+    };
+    let layer = signed(Kind::Map, "m", 1, &Content::empty(Kind::Map)).head.layer;
+    let writes = [
+        map(1, &none),
+        map(2, &none),
+        map(3, &|write| write.entries = vec![(key(1), None), (key(8), None)]),
+        map(4, &|write| write.forgotten_keys = vec![key(8)]),
+        map(4, &|write| write.entries.push((key(8), None))),
+        map(6, &|write| write.bases_from = Sequence::new(4)),
+        StoreWrite::RemoveLayer(layer),
+        map(7, &none),
+        map(9, &snapshot),
+        map(14, &none),
+        map(15, &none),
+    ];
+    let state = |store: &Store| {
+        let loaded = store.load().unwrap();
+        let of = |layer: &StoredLayer| {
+            (layer.signed.clone(), layer.snapshot.clone(), layer.entries.clone(), layer.bases.clone())
+        };
+        loaded.layers.iter().map(of).collect::<Vec<_>>()
+    };
+    for until in 1..=writes.len() {
+        let [mut one_by_one, mut together] = [(); 2].map(|()| Store::in_memory().unwrap());
+        for write in &writes[..until] {
+            one_by_one.commit(vec![write.clone()]).unwrap();
+        }
+        together.commit(&writes[..until]).unwrap();
+        assert_eq!(state(&together), state(&one_by_one), "the first {until}");
+        let past = |store: &Store, at| {
+            let id = signed(Kind::Map, "m", 1, &Content::empty(Kind::Map)).head.layer;
+            store.past_state(&id, Sequence::new(at).unwrap()).unwrap()
+        };
+        (1..16).for_each(|at| assert_eq!(past(&together, at), past(&one_by_one, at), "{at} of {until}"));
     }
 }
 
@@ -429,7 +484,7 @@ fn documents_are_cleared_without_reading_them() {
             kept: None,
             forgotten: vec![],
             forgotten_keys: vec![],
-            bases: vec![],
+            bases_from: None,
             is_own_map: false,
         }))
     };

@@ -288,7 +288,7 @@ fn prepare(staged: &Path, folder: &Path, contents: &BackupContents) -> Result<()
     let marked = Store::open(&path).and_then(|mut store| {
         store.belongs_to(keypair.peer_id())?;
         store.load()?;
-        store.commit(&StoreOrigin::Unconfirmed.marks())
+        store.commit(StoreOrigin::Unconfirmed.marks())
     });
     marked.map_err(|source| StartError::Store { path, source }.into())
 }

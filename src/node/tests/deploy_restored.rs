@@ -42,7 +42,7 @@ fn check_unknown_and_later_ones_run(wire: &mut Wire, id: &str) {
 fn a_restored_backup_does_not_run_what_it_ran_after_it_was_made() {
     let (mut wire, mut backup, id) = ran_and_not_answered();
     // As `restore` marks it.
-    backup.commit(&StoreOrigin::Unconfirmed.marks()).unwrap();
+    backup.commit(StoreOrigin::Unconfirmed.marks()).unwrap();
     wire.restore(1, &backup);
     allow(&mut wire, 1);
     wire.connect(0, 1);
@@ -96,7 +96,7 @@ fn a_disk_that_was_set_back_and_written_past_does_not_run_what_it_ran_before() {
 fn a_node_that_lost_its_store_does_not_run_what_it_ran_before() {
     let (mut wire, _, id) = ran_and_not_answered();
     let mut empty = Store::in_memory().unwrap();
-    empty.commit(&StoreOrigin::Unconfirmed.marks()).unwrap();
+    empty.commit(StoreOrigin::Unconfirmed.marks()).unwrap();
     wire.restore(1, &empty);
     wire.join(0, 1, TrustLevel::Trusted);
     allow(&mut wire, 1);

@@ -296,7 +296,7 @@ fn a_removed_peer_is_not_listed_again_with_what_was_deleted_meanwhile() {
 /// An empty store for an identity that existed before.
 fn store_for_an_old_key() -> Store {
     let mut store = Store::in_memory().unwrap();
-    store.commit(&StoreOrigin::Unconfirmed.marks()).unwrap();
+    store.commit(StoreOrigin::Unconfirmed.marks()).unwrap();
     store
 }
 
