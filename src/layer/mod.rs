@@ -12,8 +12,11 @@ mod key;
 pub mod packed;
 mod tree;
 
+use std::sync::LazyLock;
+
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 use serde::{Deserialize, Serialize};
-use tombolo_delta::Value;
+use tombolo_delta::CborWriter;
 use tombolo_transports::PeerId;
 
 pub use compact::{CompactValue, tree_bytes};
@@ -170,10 +173,14 @@ pub struct LayerId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LayerHash(pub [u8; 8]);
 
+/// BLAKE3 in its derive-key mode begins with the hash of the context, which is the same each time.
+static NAME_CONTEXT: LazyLock<ContextKey> =
+    LazyLock::new(|| hash_derive_key_context("tombolo 1 layer print"));
+
 impl LayerId {
     /// BLAKE3 with the context `tombolo 1 layer print`, over owner, author and name, cut to 8 bytes.
     pub fn hash(&self) -> LayerHash {
-        let mut hasher = blake3::Hasher::new_derive_key("tombolo 1 layer print");
+        let mut hasher = blake3::Hasher::new_from_context_key(&NAME_CONTEXT);
         hasher.update(&self.document.owner.0);
         hasher.update(&self.author.0);
         hasher.update(self.document.name.as_str().as_bytes());
@@ -252,17 +259,13 @@ impl Head {
     /// The bytes that are signed: the deterministic CBOR of
     /// `["tombolo-layer-1", kind, owner, name, author, sequence, time, audience sequence, root]`.
     pub fn signing_bytes(&self) -> Vec<u8> {
-        tombolo_delta::to_cbor(&Value::Array(vec![
-            Value::from(LAYER_DOMAIN),
-            Value::from(u64::from(self.kind.code())),
-            Value::Bytes(self.layer.document.owner.0.to_vec()),
-            Value::from(self.layer.document.name.as_str()),
-            Value::Bytes(self.layer.author.0.to_vec()),
-            Value::from(self.sequence.get()),
-            Value::from(self.time.ms()),
-            Value::from(self.audience_sequence.get()),
-            Value::Bytes(self.root.0.to_vec()),
-        ]))
+        let LayerId { document, author } = &self.layer;
+        let mut out = CborWriter::with_capacity(256);
+        out.array(9).text(LAYER_DOMAIN).unsigned(u64::from(self.kind.code()));
+        out.bytes(&document.owner.0).text(document.name.as_str()).bytes(&author.0);
+        out.unsigned(self.sequence.get()).unsigned(self.time.ms());
+        out.unsigned(self.audience_sequence.get()).bytes(&self.root.0);
+        out.finish()
     }
 
     /// Signs the head; the layer's author must be the keypair's identity.

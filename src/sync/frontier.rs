@@ -188,13 +188,15 @@ impl Frontier {
 }
 
 fn mix(layer: &LayerHash, state: State) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&layer.0);
-    hasher.update(&state.sequence.get().to_be_bytes());
-    hasher.update(&state.root_prefix);
-    let mut bytes = [0; 8];
-    hasher.finalize_xof().fill(&mut bytes);
-    u64::from_be_bytes(bytes)
+    let mut named = [0; 20];
+    let (of_layer, of_state) = named.split_at_mut(8);
+    let (of_sequence, of_root) = of_state.split_at_mut(8);
+    of_layer.copy_from_slice(&layer.0);
+    of_sequence.copy_from_slice(&state.sequence.get().to_be_bytes());
+    of_root.copy_from_slice(&state.root_prefix);
+    let hash = blake3::hash(&named);
+    let [a, b, c, d, e, f, g, h, ..] = *hash.as_bytes();
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]
