@@ -352,15 +352,13 @@ impl MapContent {
         });
         let before: Vec<_> = before.collect();
         let buckets = buckets_of(&before);
-        let hash_of = |bucket: &BucketIndex| (*bucket, self.tree.hash(NodePath::from(*bucket)));
-        let hashes_before = buckets.iter().map(hash_of).collect();
-        match self.checked_hashes(buckets) {
+        let hashes_before = match self.checked_hashes(buckets) {
             Ok(hashes) => self.tree.update(hashes),
             Err(error) => {
                 self.put_back(before);
                 return Err(error);
             }
-        }
+        };
         if has_twice {
             for (key, entry) in &mut now {
                 *entry = self.shared(key).cloned();
@@ -502,9 +500,14 @@ impl MapContent {
         buckets: impl IntoIterator<Item = BucketIndex>,
     ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
         self.within_limits()?;
+        let mut cbor = Vec::new();
         let hash_of = |bucket: BucketIndex| {
             let Some(entries) = self.buckets.get(&bucket) else { return Ok((bucket, None)) };
-            let cbor = bucket_cbor(entries);
+            cbor.clear();
+            let mut out = CborWriter::appending(std::mem::take(&mut cbor));
+            out.array(entries.len());
+            entries.iter().for_each(|(key, entry)| entry.write(key, &mut out));
+            cbor = out.finish();
             let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
             match cbor.len() {
                 bytes if bytes > BUCKET_BYTES_MAX => Err(ContentError::BucketFull),

@@ -150,35 +150,47 @@ pub(crate) struct HashTree {
 }
 
 impl HashTree {
-    /// Takes new hashes of some buckets (none: the bucket is empty now) and renews what is above them.
-    pub(crate) fn update(&mut self, buckets: impl IntoIterator<Item = (BucketIndex, Option<TreeHash>)>) {
+    /// Takes new hashes of some buckets (none: the bucket is empty now) and renews what is above them. Returns those before.
+    pub(crate) fn update(
+        &mut self,
+        buckets: impl IntoIterator<Item = (BucketIndex, Option<TreeHash>)>,
+    ) -> Vec<(BucketIndex, Option<TreeHash>)> {
         let mut changed: Vec<(NodePath, Option<TreeHash>)> =
             buckets.into_iter().map(|(bucket, hash)| (NodePath::from(bucket), hash)).collect();
         changed.sort_by_key(|(path, _)| *path);
+        let mut before = Vec::with_capacity(changed.len());
         // Level by level upwards; siblings follow each other.
         while changed.first().is_some_and(|(path, _)| *path != NodePath::ROOT) {
             let families = changed.chunk_by(|(a, _), (b, _)| a.parent() == b.parent());
-            changed = families.filter_map(|family| self.put_family(family)).collect();
+            changed = families.filter_map(|family| self.put_family(family, &mut before)).collect();
         }
         if let [(_, root)] = changed[..] {
             self.root = root;
         }
+        before
     }
 
-    /// Takes new hashes of children of one node. Returns the node with its new hash.
+    /// Takes new hashes of children of one node, and notes those that buckets had. Returns the node with its new hash.
     fn put_family(
         &mut self,
         family: &[(NodePath, Option<TreeHash>)],
+        before: &mut Vec<(BucketIndex, Option<TreeHash>)>,
     ) -> Option<(NodePath, Option<TreeHash>)> {
         let parent = family.first()?.0.parent();
         let children = self.children.entry(parent).or_default();
         for (path, hash) in family {
             let slot = (path.index % FANOUT) as u8;
-            let place = children.partition_point(|(other, _)| *other < slot);
-            children.retain(|(other, _)| *other != slot);
-            if let Some(hash) = hash {
-                children.insert(place, (slot, *hash));
-            }
+            let place = children.binary_search_by_key(&slot, |(other, _)| *other);
+            let old = match (place.map(|at| (at, children.get_mut(at))), hash) {
+                (Ok((_, Some((_, held)))), Some(hash)) => Some(std::mem::replace(held, *hash)),
+                (Ok((at, _)), None) => Some(children.remove(at).1),
+                (Err(at), Some(hash)) => {
+                    children.insert(at, (slot, *hash));
+                    None
+                }
+                (Ok((_, None)), Some(_)) | (Err(_), None) => None,
+            };
+            before.extend(path.bucket().map(|bucket| (bucket, old)));
         }
         if children.is_empty() {
             self.children.remove(&parent);
