@@ -28,7 +28,8 @@ impl TestSide {
     }
 
     fn must_settle_before(&self, write: &Write) -> bool {
-        self.authoring.must_settle_before(&self.core, &self.replica, write)
+        let target = Authoring::target(&self.core, &self.replica, write);
+        self.authoring.must_settle_before(&self.replica, write, target.as_ref())
     }
 
     /// Signs everything staged.

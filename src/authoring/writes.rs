@@ -78,9 +78,9 @@ impl Authoring {
         }
     }
 
-    /// Whether what is staged has to be signed before a write can be compared with it.
-    pub fn must_settle_before(&self, core: &Core, replica: &Replica, write: &Write) -> bool {
-        let (doc, key, value) = match write {
+    /// Whether what is staged has to be signed before a write to its target can be compared with it.
+    pub fn must_settle_before(&self, replica: &Replica, write: &Write, target: Option<&DocumentId>) -> bool {
+        let (key, value) = match write {
             Write::Create { .. }
             | Write::Delete { .. }
             | Write::OnBase { .. }
@@ -89,20 +89,22 @@ impl Authoring {
             | Write::Keep { .. } => {
                 return true;
             }
-            Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
-            Write::Del { doc, key } => (doc, Some(key), None),
-            Write::Put { doc, value, .. } => (doc, None, Some(value)),
+            Write::Set { key, value, .. } => (Some(key), Some(value)),
+            Write::Del { key, .. } => (Some(key), None),
+            Write::Put { value, .. } => (None, Some(value)),
             Write::PublishState { .. } => return false,
         };
         if self.staged.may_create() {
             return true;
         }
-        let Ok((document, kind)) = writable(core, replica, doc) else { return false };
-        let (Kind::Map, Some(key), Some(value)) = (kind, key, value) else { return true };
+        let Some((id, document)) = target.and_then(|id| Some((id, replica.document(id)?))) else {
+            return false;
+        };
+        let (Kind::Map, Some(key), Some(value)) = (document.kind(), key, value) else { return true };
         // One plain key, nothing staged on it: the usual burst of `set`s shares one signature.
         let is_plain = !matches!(value, Value::Map(members) if !members.is_empty());
-        let is_staged = |above: KeyPath| self.staged.has_at(&document, &above);
-        !is_plain || self.staged.has_at_or_below(&document, key) || key.parents().any(is_staged)
+        let is_staged = |above: KeyPath| self.staged.has_at(id, &above);
+        !is_plain || self.staged.has_at_or_below(id, key) || key.parents().any(is_staged)
     }
 
     /// Checks a write and stages it; its reply follows when it is signed and on disk.

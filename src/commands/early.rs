@@ -59,6 +59,9 @@ impl EarlyCommands {
     /// Takes out the commands that wait no longer, in the order in which they came. A sender that has shown nothing in time is
     /// waited for no more.
     pub fn take_due(&mut self, now: Mono) -> Vec<(PeerId, Vec<u8>)> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
         let overdue = self.waiting.iter().filter(|early| early.until <= now).map(|early| early.from);
         self.shown.extend(overdue);
         let (due, waiting) = std::mem::take(&mut self.waiting)

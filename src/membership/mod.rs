@@ -78,14 +78,19 @@ impl Membership {
 
     /// The invites that may still be used, spent ones included: their joiner may have missed the answer.
     pub fn open_hashes(&self, reference: Wall) -> BTreeSet<TokenHash> {
-        let open = self.outgoing.values().filter(|invite| invite.expires > reference);
-        open.map(|invite| invite.token_hash).collect()
+        self.open(reference).copied().collect()
+    }
+
+    fn open(&self, reference: Wall) -> impl Iterator<Item = &TokenHash> {
+        let open = self.outgoing.iter().filter(move |(_, invite)| invite.expires > reference);
+        open.map(|(hash, _)| hash)
     }
 
     /// Informs watchers when an invite expired or was made.
     pub fn watch_open(&mut self, core: &mut Core) {
-        let open = self.open_hashes(core.reference());
-        if open != self.were_open {
+        // Each turn of the node asks, and hardly ever is there news.
+        if !self.open(core.reference()).eq(&self.were_open) {
+            let open = self.open_hashes(core.reference());
             core.event(Event::JoiningChanged { open: !open.is_empty() });
             self.were_open = open;
         }

@@ -37,11 +37,11 @@ impl Node {
             return Some(Err(CommandError::Unconfirmed));
         }
         let target = Authoring::target(&self.core, &self.replica, &write);
-        if target.is_some_and(|document| self.awaits_own(&document)) {
+        if target.as_ref().is_some_and(|document| self.awaits_own(document)) {
             let is_kept = self.replica.recovery_mut().wait(request, write);
             return (!is_kept).then_some(Err(CommandError::Limit(Quota::WaitingWrites)));
         }
-        if self.authoring.must_settle_before(&self.core, &self.replica, &write) {
+        if self.authoring.must_settle_before(&self.replica, &write, target.as_ref()) {
             self.settle();
         }
         self.authoring.stage(&mut self.core, &mut self.replica, request, write).err().map(Err)
