@@ -14,6 +14,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
     ),
     (102_572, "the same"),
     (
+        102_211,
+        "a relay repeated for hours what was asked of another whose identity begins with the same byte, also with all on a cable",
+    ),
+    (
         102_981,
         "two readers had one hint in clear: an owner took the one for the other, and answered without end",
     ),

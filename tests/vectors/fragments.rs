@@ -10,17 +10,17 @@ pub(super) fn refused() -> Vec<Json> {
 
 /// The message of three fragments as one of four, whose last has nothing but filling.
 fn a_fragment_of_filling(sent: &[&str]) -> [String; 4] {
-    let of_four = |at: usize| sent[at].replacen("bc8002", "bc8003", 1);
+    let of_four = |at: usize| sent[at].replacen("b48c02", "b48c03", 1);
     let filled = of_four(0).replacen("9001", "900f", 1);
-    [filled, of_four(1), of_four(2), format!("bc800303{}", "00".repeat(14))]
+    [filled, of_four(1), of_four(2), format!("b48c0303{}", "00".repeat(14))]
 }
 
 fn fragments() -> Vec<Json> {
     const SENT: [&str; 4] = [
-        "bc80020090017468652073616e6420686f6c",
-        "bc8002016473207768656e20746865207469",
-        "bc8002026465206973206f75743fa54fda00",
-        "bc80020380d267f2ec52e8b2ac9704c254e2",
+        "b48c020090017468652073616e6420686f6c",
+        "b48c02016473207768656e20746865207469",
+        "b48c02026465206973206f75743fa54fda00",
+        "b48c020380d267f2ec52e8b2ac9704c254e2",
     ];
     let one = |why, hex: &str| case("R1", "fragment", why, json!({ "hex": hex }));
     let long = |requirement, why, fragments: &[String]| {
@@ -30,22 +30,22 @@ fn fragments() -> Vec<Json> {
     let nack = |why, hex: &str| case("R4", "NACK", why, json!({ "hex": hex, "count": 3 }));
     let changed = |at: usize| flip(&json!(SENT[at]), 10);
     vec![
-        one("three bytes", "bc8002"),
-        one("a bit set that is drawn as 0", "bc80420090017468652073616e6420686f6c"),
-        one("an index beyond data and parity", "bc8002c390017468652073616e6420686f6c"),
-        one("a shard of an odd length", "bc80020090017468652073616e6420686f"),
-        one("the long header for a count that the short one can write", "1496800500009018000000000000"),
-        one("a block that its layout does not have", "1496804640009018000000000000"),
+        one("three bytes", "b48c02"),
+        one("a bit set that is drawn as 0", "b48c420090017468652073616e6420686f6c"),
+        one("an index beyond data and parity", "b48c02c390017468652073616e6420686f6c"),
+        one("a shard of an odd length", "b48c020090017468652073616e6420686f"),
+        one("the long header for a count that the short one can write", "65b1800500009018000000000000"),
+        one("a block that its layout does not have", "65b1804640009018000000000000"),
         long("R2", "a fragment was changed: its print differs", &[sent(0), changed(1), sent(2)]),
         long(
             "R2",
             "a low bit of the kind is set",
-            &[sent(0).replacen("bc8002009001", "bc8002009101", 1), sent(1), sent(2)],
+            &[sent(0).replacen("b48c02009001", "b48c02009101", 1), sent(1), sent(2)],
         ),
         long(
             "R2",
             "a kind below 5",
-            &[sent(0).replacen("bc8002009001", "bc8002004001", 1), sent(1), sent(2)],
+            &[sent(0).replacen("b48c02009001", "b48c02004001", 1), sent(1), sent(2)],
         ),
         long("R2", "a filling that is not zero", &[sent(0), sent(1), flip(&json!(SENT[2]), 1_000)]),
         long("R2", "a last fragment of filling alone", &a_fragment_of_filling(&SENT)),
@@ -54,14 +54,14 @@ fn fragments() -> Vec<Json> {
         long(
             "R3",
             "parity in place of the one behind it",
-            &[sent(0), sent(1), sent(3).replacen("bc800203", "bc800204", 1)],
+            &[sent(0), sent(1), sent(3).replacen("b48c0203", "b48c0204", 1)],
         ),
-        nack("the highest bit of an entry is set", "aabc808005"),
-        nack("no fragment of a block", "aabc800000"),
-        nack("an empty bitmap", "aabc804000"),
-        nack("a block that the message does not have", "aabc804105"),
-        nack("a fragment that the block does not have", "aabc804008"),
-        nack("more fragments than the block has", "aabc800004"),
+        nack("the highest bit of an entry is set", "aab48c8005"),
+        nack("no fragment of a block", "aab48c0000"),
+        nack("an empty bitmap", "aab48c4000"),
+        nack("a block that the message does not have", "aab48c4105"),
+        nack("a fragment that the block does not have", "aab48c4008"),
+        nack("more fragments than the block has", "aab48c0004"),
         nack("two bytes", "aabc"),
     ]
 }

@@ -141,7 +141,7 @@ fn kiss_of(bytes: usize, why: &str) -> Json {
 
 /// A payload of so many bytes, the first of three fragments.
 fn fragment_of(bytes: usize, why: &str) -> Json {
-    by_runs("R1", "fragment", why, vec![(hexed("bc800200"), 1), (vec![0x90], bytes - 4)])
+    by_runs("R1", "fragment", why, vec![(hexed("b48c0200"), 1), (vec![0x90], bytes - 4)])
 }
 
 pub(super) fn accepted() -> Vec<Json> {

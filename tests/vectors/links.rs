@@ -143,10 +143,10 @@ fn nacks() -> Json {
         payload.to_owned()
     };
     json!([
-        { "about": "fragments 0 and 2 of that message", "hex": given("aabc804005"),
-          "whose": "aa", "id": "bc80", "entries": [[0, [0, 2]]] },
-        { "about": "any two of its first block", "hex": given("aabc800002"),
-          "whose": "aa", "id": "bc80", "entries": [[0, 2]] },
+        { "about": "fragments 0 and 2 of that message", "hex": given("aab48c4005"),
+          "whose": "aa", "id": "b48c", "entries": [[0, [0, 2]]] },
+        { "about": "any two of its first block", "hex": given("aab48c0002"),
+          "whose": "aa", "id": "b48c", "entries": [[0, 2]] },
     ])
 }
 

@@ -257,3 +257,44 @@ fn a_forged_word_that_a_message_is_gone_only_delays() {
     cell.run_until(now_ms + 2 * HOUR_MS);
     assert_eq!(cell.listeners[0].delivered.len(), 1);
 }
+
+/// Two relays whose identities begin with one byte have sent one message; a listener has a part of what the first sent, which has started
+/// again since. What it asks for is not sent by the second: of that it has all, and would ask for twelve hours.
+#[test]
+fn a_relay_does_not_answer_for_another_of_the_same_first_byte() {
+    let relay = |second: u8| {
+        let mut identity = peer(9).0;
+        identity[1] = second;
+        PeerId(identity)
+    };
+    let airtime = Millis::from_ms(FRAME_AIRTIME_MS);
+    let bytes = content(200, 7);
+    let message = OutMessage {
+        channel: peer(1),
+        kind: KIND,
+        bytes: &bytes,
+        fragment_payload_max: 60,
+        loss_permille: 0,
+    };
+    let mut relays = [1, 2].map(|n| (relay(n), Sender::new(relay(n), SenderLimits::default(), airtime)));
+    let mut listener = Listener::new(MemoryLimits::default(), airtime, 1);
+    for (n, (who, sender)) in relays.iter_mut().enumerate() {
+        sender.offer(Mono::ZERO, message).unwrap();
+        let burst: Vec<_> = std::iter::from_fn(|| sender.next_fragment(Mono::ZERO)).collect();
+        let heard = if n == 0 { 1 } else { burst.len() };
+        for fragment in burst.iter().take(heard) {
+            listener.fragment(Mono::ZERO, peer(1), *who, &fragment.payload).unwrap();
+        }
+    }
+    let [(first, restarted), (_, second)] = &mut relays;
+    *restarted = Sender::new(*first, SenderLimits::default(), airtime);
+    let mut asked = 0;
+    for now in (0..12 * 3_600).map(|second| Mono::from_ms(second * 1_000)) {
+        while let Some(question) = listener.poll_nack(now, 36) {
+            asked += 1;
+            let queued = second.nack(now, question.channel, peer(3), &question.payload).unwrap();
+            assert_eq!(queued, 0, "at {now:?}");
+        }
+    }
+    assert!(asked > 3, "{asked}");
+}

@@ -65,6 +65,7 @@ pub use sender::{
 };
 
 use crate::bulk::parity::{BLOCK_FRAGMENTS_MAX, PARITY_MAX};
+use crate::peer::PeerId;
 use std::ops::RangeInclusive;
 
 /// The longest message, bytes.
@@ -88,6 +89,7 @@ const LONG_HEADER_BYTES: usize = 6;
 const LONG: u8 = 0x80;
 /// What a print is of, and of nothing else.
 const PRINT_CONTEXT: &str = "tombolo 2026 radio message 1";
+const ID_CONTEXT: &str = "tombolo 2026 radio message id 1";
 
 /// What names a message among those of one sender: 2 bytes, chosen afresh for each that the sender remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -260,6 +262,11 @@ impl FragmentPlace {
 /// A message's hash: print and id are parts of it.
 fn hash(kind: u8, bytes: &[u8]) -> [u8; 32] {
     *blake3::Hasher::new_derive_key(PRINT_CONTEXT).update(&[kind]).update(bytes).finalize().as_bytes()
+}
+
+/// What the ids of a message are cut from, first to last: of its hash and its sender.
+fn hash_of_id(hash: &[u8; 32], sender: &PeerId) -> [u8; 32] {
+    *blake3::Hasher::new_derive_key(ID_CONTEXT).update(hash).update(sender.as_bytes()).finalize().as_bytes()
 }
 
 fn print_of(hash: &[u8; 32]) -> [u8; PRINT_BYTES] {

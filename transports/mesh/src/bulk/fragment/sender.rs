@@ -1,7 +1,7 @@
 //! The sending side: messages held for hours, their first burst, and what listeners ask for again.
 
 use super::{FRAGMENT_BYTES_MAX, FragmentPlace, KINDS, Layout, MESSAGE_BYTES_MAX, MessageId, PRINT_BYTES};
-use super::{STREAM_HEAD_BYTES, hash, write_stream};
+use super::{STREAM_HEAD_BYTES, hash, hash_of_id, write_stream};
 use crate::bulk::parity::{self, PARITY_MAX, Plan};
 use crate::bulk::repair::{
     Budget, NackError, NackHead, OutNack, SPREAD_FRAMES, WAIT_FRAMES, Wanted, all, whose,
@@ -421,9 +421,11 @@ impl Sender {
     }
 
     /// From the hash, so that the same message after a restart has the same id; but none that was used of late,
-    /// since listeners would take its fragments for repairs of the other.
+    /// since listeners would take its fragments for repairs of the other. And from the own identity: a NACK names the sender by
+    /// one byte, and relays that have it in common send the same messages.
     fn choose_id(&mut self, hash: &[u8; 32]) -> MessageId {
-        let from_hash = hash.chunks_exact(2).skip(PRINT_BYTES / 2).filter_map(|pair| pair.first_chunk::<2>());
+        let hash_of_both = hash_of_id(hash, &self.me);
+        let from_hash = hash_of_both.chunks_exact(2).filter_map(|pair| pair.first_chunk::<2>());
         let mut last = 0_u16;
         let mut candidates = from_hash.map(|pair| u16::from_be_bytes(*pair)).inspect(|id| last = *id);
         let free =
