@@ -4,9 +4,9 @@
 //! to time, and a fresh daemon takes its place beyond [`CACHED_MAX`]: what is really there answers its first question within a second.
 //! The same is done after services had to be forgotten for lack of room, since the daemon reports each service once only.
 
+use super::filters::Filtered;
 use super::mdns::{Mdns, SaltedHint};
 use super::sentinel::{SAMPLE, Sentinel};
-use super::silence::Filtered;
 use mdns_sd::{Metrics, ServiceEvent};
 use std::time::Duration;
 use tokio::task::JoinHandle;

@@ -7,7 +7,7 @@
 //! it goes to the [`book`](crate::session::book) as an address to try.
 
 use crate::address::PeerId;
-use crate::lan::silence::Filtered;
+use crate::lan::filters::Filtered;
 use mdns_sd::{IfKind, ResolvedService, ScopedIp, ServiceDaemon, ServiceEvent, ServiceInfo};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};

@@ -30,12 +30,12 @@ pub mod mdns;
 mod accept;
 mod dial;
 mod discovery;
+mod filters;
 mod interfaces;
 mod netlink;
 mod quic;
 mod sentinel;
 mod sight;
-mod silence;
 
 use crate::address::{Address, PeerId};
 use crate::error::{JoinError, LanError, SendError};
