@@ -138,6 +138,7 @@ fn state(peer: &Keypair, minute: u64) -> StoreWrite {
         forgotten_keys: Vec::new(),
         bases_from: None,
         is_own_map: false,
+        all: None,
     }))
 }
 

@@ -1,5 +1,6 @@
 //! The messages that keep a node busy longest, of those that a member can make up: each is as long as its kind may be.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,13 +14,16 @@ use tombolo::layer::{
     NodePath, Sequence, SignedHead,
 };
 use tombolo::limits::{
-    COMPACT_CHANGES_MAX, FRONTIER_ENTRIES_MAX, HELD_ENTRIES_MAX, MESSAGE_BYTES_MAX, TRANSFER_ASK_MAX,
+    COMPACT_CHANGES_MAX, FRONTIER_ENTRIES_MAX, FUTURE_BOUND, HELD_ENTRIES_MAX, MESSAGE_BYTES_MAX,
+    TRANSFER_ASK_MAX,
 };
 use tombolo::node::{Input, Node, NodeSettings, Output, RequestId, Write};
 use tombolo::store::{Store, StoreWrite};
 use tombolo::sync::frontier::{NamedBuckets, State};
 use tombolo::sync::message::{Message, NodeAsk, TransferId};
+use tombolo::sync::transfer::{answer_parts, answer_tree};
 use tombolo::system_clock::now;
+use tombolo::time::Millis;
 use tombolo_delta::Value;
 use tombolo_transports::LinkId;
 use tombolo_transports::session::STREAM_CAPS;
@@ -29,10 +33,12 @@ use crate::work::{DOCUMENT, key, path};
 
 /// Entries of the node's map: few bytes each, since a layer has at most 16 MiB.
 const ENTRIES: usize = 200_000;
+/// Entries of the peer's map, where it has one: what both take in memory counts for the owner of the document.
+const PEER_ENTRIES: usize = 100_000;
 const LINK: LinkId = LinkId(1);
 
 /// What a message is, for the table.
-pub(crate) const KINDS: [&str; 9] = [
+pub(crate) const KINDS: [&str; 12] = [
     "4,096 unknown layers shown",
     "4,096 unknown layers wanted",
     "256 nodes asked for",
@@ -42,6 +48,9 @@ pub(crate) const KINDS: [&str; 9] = [
     "a whole map of 512 KiB",
     "a snapshot of 256 KiB, false",
     "1 MiB that is no message",
+    "an empty map in place of 100,000 entries",
+    "the last part of a map of 100,000 entries",
+    "a whole map of 512 KiB, all of it later",
 ];
 
 /// A node with a large map, and a trusted peer of it that makes up messages.
@@ -154,8 +163,10 @@ impl Victim {
                     delta: encode_changes(&changes, signed.head.time),
                 }))
             }
-            6 => {
-                let entry = Arc::new(Entry { stamp: stamp(), value: Some(Value::Null.into()), saw: None });
+            6 | 11 => {
+                let ahead = if kind == 6 { Millis::ZERO } else { FUTURE_BOUND * 2 };
+                let stamp = Timestamp::new(now().wall + ahead, 0);
+                let entry = Arc::new(Entry { stamp, value: Some(Value::Null.into()), saw: None });
                 let entries = (0..27_000).map(|n| (KeyPath::parse(&format!("x{n}")).unwrap(), entry.clone()));
                 let map = MapContent::of_entries(entries).unwrap();
                 let layer = self.layer(Content::Map(map), self.document(), &signed);
@@ -169,9 +180,44 @@ impl Victim {
                 let Layer { signed, content } = layer;
                 Message::Whole(Box::new(Envelope { signed, payload: Payload::Whole(content) }))
             }
-            _ => return vec![0x0f; MESSAGE_BYTES_MAX],
+            8 => return vec![0x0f; MESSAGE_BYTES_MAX],
+            9 => {
+                let last = self.last_part(&signed);
+                self.take(Input::Received { link: LINK, bytes: last });
+                let mut empty = self.layer(Content::empty(Kind::Map), self.document(), &signed);
+                empty.signed.head.sequence = Sequence::new(2).unwrap();
+                empty.signed = empty.signed.head.sign(&self.peer);
+                Message::Whole(Box::new(Envelope::seal(&empty)))
+            }
+            _ => return self.last_part(&signed),
         };
         message.encode()
+    }
+
+    /// Lets the node fetch a large layer of the peer, but for the last message of it, which is returned.
+    fn last_part(&mut self, like: &SignedHead) -> Vec<u8> {
+        let entry = |n: usize| {
+            let value = Some(Value::from(n as u64).into());
+            (path(ENTRIES + n), Arc::new(Entry { stamp: stamp(), value, saw: None }))
+        };
+        let map = MapContent::of_entries((0..PEER_ENTRIES).map(entry)).unwrap();
+        let layer = self.layer(Content::Map(map.clone()), self.document(), like);
+        let mut waiting = VecDeque::from([Message::Whole(Box::new(Envelope::seal(&layer)))]);
+        loop {
+            let next = waiting.pop_front().unwrap();
+            let has_begun = matches!(next, Message::Parts(..));
+            // Several are asked for at once, so what is asked for alone is the last.
+            if has_begun && waiting.is_empty() {
+                return next.encode();
+            }
+            for message in self.receive(&next) {
+                waiting.extend(match message {
+                    Message::TreeAsk(id, asks) => Some(answer_tree(id, &map, &asks)),
+                    Message::PartsAsk(id, asks) => Some(answer_parts(id, &map, &asks)),
+                    _ => None,
+                });
+            }
+        }
     }
 
     /// A first state of the peer's layer in a document.

@@ -332,6 +332,7 @@ mod tests {
             forgotten_keys: Vec::new(),
             bases_from: None,
             is_own_map: false,
+            all: None,
         })
     }
 

@@ -118,6 +118,11 @@ impl ChangeRecorder {
         }
     }
 
+    /// More change than one report names.
+    pub(super) fn note_many(&mut self) {
+        self.has_more = true;
+    }
+
     fn remember(&mut self, key: &KeyPath, seen: KeyView<'_>) {
         let is_full = self.entries.len() >= CHANGES_MAX;
         match self.entries.entry(key.clone()) {

@@ -16,6 +16,7 @@ mod tree;
 mod view;
 
 use crate::time::Wall;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -34,6 +35,9 @@ use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
 use crate::layer::{CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
 use crate::merge::view::Raised;
+
+/// Where more keys are gone from a layer, and they are many beside all of the document, they are not looked up one by one.
+const GONE_SCANNED_MIN: usize = 4_096;
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -105,7 +109,7 @@ impl Document {
 
     /// Takes a layer in place of the author's older one. `changed` are the keys in which the two differ, with the entries that they
     /// have now; none means: work it out. Returns whether the document reads differently now.
-    pub fn put_layer(&mut self, layer: Layer, changed: Option<Vec<EntryChange>>, reference: Wall) -> bool {
+    pub fn put_layer(&mut self, layer: Layer, changed: Option<&[EntryChange]>, reference: Wall) -> bool {
         let author = layer.head().layer.author;
         let old = self.layers.insert(author, layer);
         let counts = self.is_to_count(&author);
@@ -125,15 +129,13 @@ impl Document {
             }
             Kind::Map if !counts && !counted => false,
             Kind::Map if counts && counted => {
-                let changed = changed.unwrap_or_else(|| {
-                    let keys = self.differing_keys(&author, old.as_ref());
-                    self.layer(&author).and_then(map_of).map(|map| map.entries_at(&keys)).unwrap_or_default()
-                });
-                self.resolve_of(&author, changed, reference)
+                let changed =
+                    changed.map_or_else(|| Cow::Owned(self.changes_of(&author, old.as_ref())), Cow::Borrowed);
+                self.resolve_of(&author, &changed, reference)
             }
             Kind::Map => {
                 let mut keys = match changed {
-                    Some(changed) => changed.into_iter().map(|(key, _)| key).collect(),
+                    Some(changed) => changed.iter().map(|(key, _)| key.clone()).collect(),
                     None => self.differing_keys(&author, old.as_ref()),
                 };
                 // Its former content did not count, or the present one does not.
@@ -322,7 +324,7 @@ impl Document {
 
     /// Takes an author's new entries into the merge. One that goes above the winner wins without a look at the other layers, and one
     /// below the winner of another author changes nothing.
-    fn resolve_of(&mut self, author: &PeerId, changed: Vec<EntryChange>, reference: Wall) -> bool {
+    fn resolve_of(&mut self, author: &PeerId, changed: &[EntryChange], reference: Wall) -> bool {
         if self.merged.is_empty() && !changed.is_empty() {
             let put = changed.iter().map(|(key, entry)| Some((key.clone(), entry.clone()?)));
             if let Some(entries) = put.collect()
@@ -331,22 +333,35 @@ impl Document {
                 return true;
             }
         }
-        let mut open = Vec::new();
+        let (mut open, mut later) = (Vec::new(), Vec::new());
         let mut reads_differently = false;
+        let gone = changed.iter().filter(|(_, entry)| entry.is_none()).count();
+        let is_scanned =
+            gone > GONE_SCANNED_MIN && gone > self.merged.len() / 4 && self.quarantine.len() == 0;
+        if is_scanned {
+            reads_differently |= self.drop_gone(author, reference);
+        }
         for (key, entry) in changed {
-            let is_free = |entry: &Arc<Entry>| {
-                !self.quarantine.holds(&key) && !quarantine::holds_back(entry.stamp, reference)
-            };
-            let Some(entry) = entry.filter(is_free) else {
-                open.push(key);
+            let Some(entry) = entry.as_ref().filter(|_| !self.quarantine.holds(key)) else {
+                if !is_scanned || entry.is_some() {
+                    open.push(key.clone());
+                }
                 continue;
             };
-            let raised = self.raise(&key, Winner { author: *author, entry });
+            if quarantine::holds_back(entry.stamp, reference) {
+                match self.merged.winner(key).is_some_and(|winner| winner.author == *author) {
+                    true => open.push(key.clone()),
+                    false => later.push((key.clone(), entry.stamp)),
+                }
+                continue;
+            }
+            let raised = self.raise(key, Winner { author: *author, entry: entry.clone() });
             reads_differently |= raised == Raised::Wins;
             if raised == Raised::Open {
-                open.push(key);
+                open.push(key.clone());
             }
         }
+        self.quarantine.watch_first(later);
         self.resolve(open, reference) | reads_differently
     }
 
@@ -363,6 +378,23 @@ impl Document {
             }
         }
         self.merged.raise(key.clone(), entry)
+    }
+
+    /// Takes out what won for an author whose layer does not have it any more: all winners are looked at, in the order in which they
+    /// stand, which is faster than to look for many of them. Nothing waits for its time.
+    fn drop_gone(&mut self, author: &PeerId, reference: Wall) -> bool {
+        let mut merged = std::mem::take(&mut self.merged);
+        let map = self.layers.get(author).and_then(map_of);
+        let is_gone = |key: &KeyPath, winner: &Winner| {
+            winner.author == *author && map.is_none_or(|map| map.get(key).is_none())
+        };
+        let reads_differently =
+            merged.replace_all(is_gone, |key| register::winner(self.candidates(key, reference)));
+        if reads_differently {
+            self.recorder.note_many();
+        }
+        self.merged = merged;
+        reads_differently
     }
 
     /// Takes the entries of an author into a merge that is empty yet. Returns whether it did: where one of them waits
@@ -418,10 +450,14 @@ impl Document {
 
     /// Keys under which an author's layer differs from `old` (which stood in its place), or all of them.
     fn differing_keys(&self, author: &PeerId, old: Option<&Layer>) -> Vec<KeyPath> {
+        self.changes_of(author, old).into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// The same with the entries that it has under them now.
+    fn changes_of(&self, author: &PeerId, old: Option<&Layer>) -> Vec<EntryChange> {
         let empty = MapContent::default();
         let new = self.layers.get(author).and_then(map_of).unwrap_or(&empty);
-        let old = old.and_then(map_of).unwrap_or(&empty);
-        new.changes_since(old).into_iter().map(|(key, _)| key).collect()
+        new.changes_since(old.and_then(map_of).unwrap_or(&empty))
     }
 }
 

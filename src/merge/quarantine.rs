@@ -36,6 +36,26 @@ impl Quarantine {
         self.by_key.insert(key.clone(), times);
     }
 
+    /// Takes note of keys under which nothing waits yet, each with the stamp of the one entry that does now. Many at once are put
+    /// among the others in one go.
+    pub(super) fn watch_first(&mut self, keys: Vec<(KeyPath, Timestamp)>) {
+        let until = |stamp: Timestamp| stamp.time() - FUTURE_BOUND;
+        let is_many = keys.len() > self.by_key.len() / 8;
+        let mut waiting: BTreeSet<_> = keys.iter().map(|(key, stamp)| (until(*stamp), key.clone())).collect();
+        let mut by_key: BTreeMap<_, _> =
+            keys.into_iter().map(|(key, stamp)| (key, vec![until(stamp)])).collect();
+        match is_many {
+            true => {
+                self.waiting.append(&mut waiting);
+                self.by_key.append(&mut by_key);
+            }
+            false => {
+                self.waiting.extend(waiting);
+                self.by_key.extend(by_key);
+            }
+        }
+    }
+
     /// Whether an entry under a key waits.
     pub(super) fn holds(&self, key: &KeyPath) -> bool {
         self.by_key.contains_key(key)

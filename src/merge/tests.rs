@@ -182,7 +182,7 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
     // A later state under the old list does not count either: a tombstone of ours does not end before the author has signed.
     let stale = layer_under(6, 1, 2, vec![(key("k"), entry(NOW, "old")), (key("l"), entry(NOW, 1i64))]);
     let changed = map_of(&stale).map(|map| map.entries_at(&[key("l")]));
-    assert!(!document.put_layer(stale, changed, NOW));
+    assert!(!document.put_layer(stale, changed.as_deref(), NOW));
     assert_eq!(view(&document), serde_json::json!({}));
     let tombstone = Entry { stamp: Timestamp::new(NOW - Millis::from_ms(1), 0), value: None, saw: None };
     document.put_layer(layer(0, 1, vec![(key("gone"), Some(tombstone))]), None, NOW);
@@ -190,7 +190,7 @@ fn a_writer_who_is_listed_again_counts_once_he_has_signed_anew() {
     let again = layer_under(7, 1, 3, vec![(key("l"), entry(NOW, 1i64)), (key("m"), entry(NOW, 2i64))]);
     // Only `m` is new in it, but nothing of it counted before.
     let changed = map_of(&again).map(|map| map.entries_at(&[key("k"), key("m")]));
-    assert!(document.put_layer(again, changed, NOW));
+    assert!(document.put_layer(again, changed.as_deref(), NOW));
     assert_eq!(view(&document), serde_json::json!({"l": 1, "m": 2}));
     assert_eq!(document.sweep(&author(0), 2, NOW).drop, [key("gone")]);
 }
@@ -251,4 +251,31 @@ fn what_a_predecessor_saw_is_history_as_well() {
     assert_eq!(document.conflicts(NOW), []);
     document.put_layer(layer(3, 2, vec![(key("k"), Some(at(2, "apart again", None)))]), None, NOW);
     assert!(document.conflicts(NOW).iter().any(|(_, loser)| loser.author == author(3)));
+}
+
+/// More keys than are looked up one by one: the document is that of a node which has only the newest states.
+#[test]
+fn a_layer_that_loses_most_of_its_keys_or_is_all_of_the_future_reads_as_from_its_newest_state() {
+    let keys = |range: std::ops::Range<usize>| range.map(|n| key(&format!("k{n}")));
+    let at = |ms| NOW + Millis::from_ms(ms);
+    let of_owner: Vec<_> = keys(0..3_000).map(|key| (key, entry(at(1), "owner"))).collect();
+    let whole: Vec<_> = keys(1_000..9_000).map(|key| (key, entry(at(2), "peer"))).collect();
+    let few: Vec<_> = keys(1_500..1_503).map(|key| (key, entry(at(3), "few"))).collect();
+    let future = NOW + 2 * FUTURE_BOUND;
+    let later: Vec<_> = keys(2_000..8_000).map(|key| (key, entry(future, "later"))).collect();
+    let states = [layer(1, 1, whole), layer(1, 2, few), layer(1, 3, later)];
+    let mut walked = document(2);
+    walked.put_layer(layer(0, 1, of_owner.clone()), None, NOW);
+    for state in states {
+        assert!(walked.put_layer(state.clone(), None, NOW));
+        let mut fresh = document(2);
+        fresh.put_layer(state, None, NOW);
+        fresh.put_layer(layer(0, 1, of_owner.clone()), None, NOW);
+        assert_eq!(walked.view(), fresh.view());
+        assert_eq!(walked.quarantined(), fresh.quarantined());
+        assert!(walked.winners().eq(fresh.winners()));
+    }
+    assert_eq!(walked.quarantined(), 6_000);
+    assert!(walked.release(future));
+    assert_eq!(walked.get(&key("k2500")), Some(Value::from("later")));
 }

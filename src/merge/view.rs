@@ -33,6 +33,32 @@ impl View {
         View { winners, tombstones }
     }
 
+    /// Puts another winner, or none, in the place of those that are meant. Returns whether there were any.
+    pub(super) fn replace_all(
+        &mut self,
+        is_meant: impl Fn(&KeyPath, &Winner) -> bool,
+        other: impl Fn(&KeyPath) -> Option<Winner>,
+    ) -> bool {
+        let before = std::mem::take(&mut self.winners);
+        let mut has_replaced = false;
+        let now = before.into_iter().filter_map(|(key, winner)| {
+            if !is_meant(&key, &winner) {
+                return Some((key, winner));
+            }
+            has_replaced = true;
+            let winner = other(&key)?;
+            Some((key, winner))
+        });
+        self.winners = now.collect();
+        self.tombstones = self.winners.values().filter(|winner| winner.entry.is_tombstone()).count();
+        has_replaced
+    }
+
+    /// How many keys have a winner.
+    pub fn len(&self) -> usize {
+        self.winners.len()
+    }
+
     /// Whether nothing wins anywhere.
     pub fn is_empty(&self) -> bool {
         self.winners.is_empty()

@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tombolo_delta::{Limits, Value};
 
-use crate::layer::{Entry, EntryChange, KeyPath, Kind, MapContent, Sequence};
+use crate::layer::{Entry, EntryChange, KeyPath, Kind, MapContent, NodePath, Sequence};
 use crate::limits::{
     COMPACT_CHANGES_MAX, DROPPED_KEYS_BYTES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX,
     SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
-use crate::store::{KeptState, LayerWrite, MapBase};
+use crate::store::{ENTRIES_LOGGED_MAX, KeptState, KnownEntry, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
 /// Bases in use by radio that are kept whatever comes: the author's present anchor, the one before it, and the state that was sent
@@ -300,17 +300,17 @@ impl ChangeLog {
         }
     }
 
-    /// Notes keys that changed together; the layer has so many keys now. Where those are all of them, none has to be named.
-    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence, keys: usize) {
-        let put = changes.iter().filter(|(_, entry)| entry.is_some()).count();
-        let are_all = put == keys;
+    /// Notes keys that changed together. Where those are all that the layer has now, none has to be named; nor those that are gone, where
+    /// they are too many to be remembered.
+    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence, are_all: bool, keeps_gone: bool) {
         if are_all {
             self.unnamed = sequence;
         }
         for (key, entry) in changes {
-            match are_all && entry.is_some() {
-                true => self.forget(key),
-                false => self.note(key, entry.is_none(), sequence),
+            let is_named = if entry.is_some() { !are_all } else { keeps_gone };
+            match is_named {
+                true => self.note(key, entry.is_none(), sequence),
+                false => self.forget(key),
             }
         }
     }
@@ -321,6 +321,13 @@ impl ChangeLog {
             Some(changed) => Some(changed.at),
             None => map.get(key).map(|_| self.unnamed),
         }
+    }
+
+    /// All entries of the layer's present content, each with when it was last seen to change.
+    fn all_known(&self, map: &MapContent) -> Vec<KnownEntry> {
+        let seen = |key: &KeyPath| self.at.get(key).map_or(self.unnamed, |changed| changed.at);
+        let all = map.below(NodePath::ROOT);
+        all.map(|(key, entry)| (key.clone(), entry.clone(), seen(key))).collect()
     }
 
     /// The named keys that changed after `sequence`, with when they did.
@@ -418,9 +425,21 @@ pub(super) fn remember_map(
     // What changed within a fork is noted at its one sequence: such a base would lack it.
     bases.retain(|base| base.sequence < sequence);
     bases.push_back(MapBase::of(&write.signed));
-    log.note_all(&write.entries, sequence, map.len());
-    write.forgotten_keys = trim_bases(bases, log);
+    let is_gone = |(key, entry): &EntryChange| entry.is_none().then(|| key.clone());
+    let gone = write.entries.iter().filter(|(_, entry)| entry.is_none()).count();
+    let keeps_gone = gone <= DROPPED_KEYS_KEPT_MAX;
+    log.note_all(&write.entries, sequence, write.entries.len() - gone == map.len(), keeps_gone);
+    write.forgotten_keys = match keeps_gone {
+        true => trim_bases(bases, log),
+        false => {
+            bases.retain(|base| base.sequence >= sequence);
+            let before = log.forget_gone().0;
+            before.into_iter().chain(write.entries.iter().filter_map(is_gone)).collect()
+        }
+    };
     write.bases_from = bases.front().map(|base| base.sequence);
+    let is_large = write.entries.len() > ENTRIES_LOGGED_MAX;
+    write.all = (is_large && write.entries.len() * 2 >= map.len()).then(|| log.all_known(map));
 }
 
 /// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.

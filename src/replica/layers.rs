@@ -123,8 +123,11 @@ impl HeldDocument {
             (Content::Map(map), History::Map { changed: log, bases }) => {
                 let held = self.document.layer(&author).and_then(map_of);
                 let differing = || {
-                    let mut changes = map.changes_since(held.unwrap_or(&MapContent::default()));
+                    let changes = map.changes_since(held.unwrap_or(&MapContent::default()));
+                    let (mut changes, mut gone): (Vec<_>, Vec<_>) =
+                        changes.into_iter().partition(|(_, entry)| entry.is_some());
                     sort_by_key_path(&mut changes, |(key, _)| key);
+                    changes.append(&mut gone);
                     changes
                 };
                 write.entries = changed.unwrap_or_else(differing);
@@ -149,6 +152,7 @@ fn empty_write(signed: SignedHead) -> LayerWrite {
         bases_from: None,
         forgotten_keys: Vec::new(),
         is_own_map: false,
+        all: None,
     }
 }
 
@@ -488,7 +492,7 @@ impl Layers {
         let write = held.remember(&layer, replaced, changed, past_bytes_max);
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
-        let reads_differently = held.document.put_layer(layer, Some(write.entries.clone()), reference);
+        let reads_differently = held.document.put_layer(layer, Some(&write.entries), reference);
         self.note_waiting(&id.document);
         (write, reads_differently)
     }

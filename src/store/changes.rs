@@ -202,10 +202,13 @@ impl ChangeReader<'_, '_> {
         };
         let is_own_map = self.number()? == 1;
         let entries = live.into_iter().chain(dropped).collect();
+        // A large one goes to the database at once.
+        let all = None;
         Some(LayerWrite {
             signed,
             snapshot,
             entries,
+            all,
             kept,
             forgotten,
             forgotten_keys,

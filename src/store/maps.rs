@@ -1,17 +1,18 @@
 //! The new states of maps that one transaction takes. A log has thousands of one map: its head, its bases and each of its keys are
 //! written once, as the last of them left them.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Place;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use redb::{ReadableTable, WriteTransaction};
 
 use crate::layer::{Entry, KeyPath, LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
+use crate::store::blocks::{self, BLOCKS};
 use crate::store::records::{self, MapBase};
 use crate::store::tables::{self, BASES, ENTRIES, PAST};
-use crate::store::{LayerWrite, StoreError};
+use crate::store::{KnownEntry, LayerWrite, StoreError};
 
 /// The maps that changed, by layer.
 #[derive(Default)]
@@ -21,14 +22,24 @@ pub(super) struct MapStates<'a>(BTreeMap<&'a LayerId, MapState<'a>>);
 struct MapState<'a> {
     number: u64,
     newest: &'a LayerWrite,
-    /// What became of keys, oldest first.
+    /// All that it had at some state, where that is written as blocks.
+    all: Option<AllEntries<'a>>,
+    /// What became of keys since, oldest first.
     entries: Vec<(&'a KeyPath, KeyState<'a>)>,
     bases: Vec<MapBase>,
     /// The states of a map of this node.
     past: Vec<(Sequence, [u8; 4])>,
 }
 
+/// The entries of a map at one of its states.
+struct AllEntries<'a> {
+    entries: &'a [KnownEntry],
+    /// Whether the keys that were dropped before stay known.
+    keeps_dropped: bool,
+}
+
 /// What is to stand under a key.
+#[derive(Clone, Copy)]
 enum KeyState<'a> {
     /// An entry, or that it is gone, and when this node saw that.
     Changed(Option<&'a Entry>, Sequence),
@@ -73,15 +84,20 @@ impl<'a> MapState<'a> {
             Some(record) => records::read_bases(record.value())?,
             None => Vec::new(),
         };
-        Ok(MapState { number, newest: write, entries: Vec::new(), bases, past: Vec::new() })
+        Ok(MapState { number, newest: write, all: None, entries: Vec::new(), bases, past: Vec::new() })
     }
 
     fn add(&mut self, write: &'a LayerWrite) {
         self.newest = write;
         let head = &write.signed.head;
         let changed = |entry: &'a Option<Arc<Entry>>| KeyState::Changed(entry.as_deref(), head.sequence);
-        self.entries.extend(write.entries.iter().map(|(key, entry)| (key, changed(entry))));
-        self.entries.extend(write.forgotten_keys.iter().map(|key| (key, KeyState::Forgotten)));
+        match &write.all {
+            Some(all) => self.add_all(all, write),
+            None => {
+                self.entries.extend(write.entries.iter().map(|(key, entry)| (key, changed(entry))));
+                self.entries.extend(write.forgotten_keys.iter().map(|key| (key, KeyState::Forgotten)));
+            }
+        }
         if let Some(from) = write.bases_from {
             self.bases.retain(|base| (from..head.sequence).contains(&base.sequence));
             self.bases.push(MapBase::of(&write.signed));
@@ -91,14 +107,34 @@ impl<'a> MapState<'a> {
         }
     }
 
+    /// Takes all that the map has now: of what came before only keys that were dropped count, unless those are forgotten.
+    fn add_all(&mut self, all: &'a [KnownEntry], write: &'a LayerWrite) {
+        let keeps_dropped = write.forgotten_keys.is_empty();
+        let kept_before = self.all.as_ref().is_none_or(|before| before.keeps_dropped);
+        self.all = Some(AllEntries { entries: all, keeps_dropped: keeps_dropped && kept_before });
+        let is_dropped = |(_, state): &(_, KeyState<'_>)| matches!(state, KeyState::Changed(None, _));
+        self.entries.retain(|change| keeps_dropped && is_dropped(change));
+        if !self.entries.is_empty() {
+            let live: BTreeSet<&KeyPath> = all.iter().map(|(key, ..)| key).collect();
+            self.entries.retain(|(key, _)| !live.contains(key));
+        }
+        let dropped = write.entries.iter().filter(|(_, entry)| entry.is_none() && keeps_dropped);
+        let gone = KeyState::Changed(None, write.signed.head.sequence);
+        self.entries.extend(dropped.map(|(key, _)| (key, gone)));
+    }
+
     fn write(self, transaction: &WriteTransaction) -> Result<(), StoreError> {
-        let MapState { number, newest, entries, bases, past } = self;
+        let MapState { number, newest, all, entries, bases, past } = self;
         tables::put_head(transaction, number, &newest.signed)?;
+        if let Some(AllEntries { entries, keeps_dropped }) = all {
+            blocks::put_all(transaction, number, entries, keeps_dropped)?;
+        }
         let with_record = |(key, state)| (records::key_record(key), key, state);
         let mut changed: Vec<(Vec<u8>, &KeyPath, KeyState<'_>)> =
             entries.into_iter().map(with_record).collect();
         // In the order of the table: neighbours then go into one page, one after the other. Of one key the last state counts.
         changed.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        let blocks = transaction.open_table(BLOCKS)?;
         let mut table = transaction.open_table(ENTRIES)?;
         for states in changed.chunk_by(|(a, ..), (b, ..)| a == b) {
             let Some((record, key, state)) = states.last() else { continue };
@@ -107,7 +143,10 @@ impl<'a> MapState<'a> {
                 KeyState::Changed(entry, seen) => {
                     table.insert(at, records::entry_record(key, *entry, *seen).as_slice())?;
                 }
-                KeyState::Forgotten => drop(table.remove(at)?),
+                KeyState::Forgotten => match blocks::note_of_forgotten(&blocks, number, key, record)? {
+                    Some(note) => drop(table.insert(at, note)?),
+                    None => drop(table.remove(at)?),
+                },
             }
         }
         transaction.open_table(BASES)?.insert(number, records::bases_record(&bases).as_slice())?;

@@ -8,6 +8,7 @@
 //! `guard.rs` catches what the database does with bytes that rot later, `witness.rs` counts commits outside the file. Where the
 //! disk takes no writes, the file is read through `overlay.rs`.
 
+mod blocks;
 mod changes;
 mod clearing;
 mod file;
@@ -60,7 +61,7 @@ pub struct Store {
 type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
 
 /// Entries of a commit that goes into the log: more go to the database at once, whose neighbours share pages then.
-const ENTRIES_LOGGED_MAX: usize = 4_096;
+pub(crate) const ENTRIES_LOGGED_MAX: usize = 4_096;
 
 /// The commits that the log has and the database does not.
 struct LoggedCommits {
@@ -214,6 +215,9 @@ pub enum StoreWrite {
     Command(RecordChange),
 }
 
+/// A key of a map with its entry, and the sequence at which this node saw it change.
+pub type KnownEntry = (KeyPath, Arc<Entry>, Sequence);
+
 /// A new state of a layer, as what changes on disk.
 #[derive(Clone, Debug)]
 pub struct LayerWrite {
@@ -223,6 +227,8 @@ pub struct LayerWrite {
     pub snapshot: Option<Vec<u8>>,
     /// Of a map: entries put and dropped, with the sequence at which this node saw them change.
     pub entries: Vec<(KeyPath, Option<Arc<Entry>>)>,
+    /// Of a map, where that is large and most of it is put: all that it has now, which is written in the place of what stands there.
+    pub all: Option<Vec<KnownEntry>>,
     /// Of a snapshot: older states now kept as bases; each is written once.
     pub kept: Option<KeptState>,
     /// Of a snapshot: sequences of older states no longer kept.

@@ -220,6 +220,10 @@ pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {
     key.to_cbor()
 }
 
+pub(super) fn read_key(bytes: &[u8]) -> Result<KeyPath, StoreError> {
+    KeyPath::read(&mut CborReader::new(bytes, &RECORD_LIMITS)).map_err(|_| StoreError::Damaged("key"))
+}
+
 /// A key of a map with its entry, and the sequence at which this node saw it change.
 pub(super) type StoredEntry = (KeyPath, Option<Arc<Entry>>, Sequence);
 
@@ -229,8 +233,7 @@ pub(super) fn read_entry(key: &[u8], bytes: &[u8]) -> Result<StoredEntry, StoreE
         let items = reader.enter_array().ok()??;
         let changed_at = Sequence::new(u64::try_from(reader.next_int().ok()??.get()).ok()?)?;
         if items < 2 {
-            let key = KeyPath::read(&mut CborReader::new(key, &RECORD_LIMITS)).ok()?;
-            return Some((key, None, changed_at));
+            return Some((read_key(key).ok()?, None, changed_at));
         }
         let (of, entry) = Entry::read(&mut reader).ok()?;
         (key_record(&of) == key).then(|| (of, Some(Arc::new(entry)), changed_at))

@@ -9,7 +9,8 @@
 //! | `layers` | layer name (below) | CBOR `[number, head …]` |
 //! | `snapshots` | layer number | content, canonical CBOR |
 //! | `states` | layer number, sequence | CBOR `[time, audience sequence, content]`: older states, bases for deltas |
-//! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, or `[changed at]` where the entry was dropped |
+//! | `blocks` | layer number, block number | CBOR `[changed at, entry, changed at, entry, …]`: entries of a large map ([`super::blocks`]) |
+//! | `entries` | layer number, key's CBOR | CBOR `[changed at, entry]`, `[changed at]` where the entry was dropped, or `[]` where a block has the key and nothing is known of it any more; it goes above what a block has |
 //! | `bases` | layer number | CBOR of `[[sequence, root prefix, time, audience sequence], …]` |
 //! | `past` | layer number, sequence | the root's first 4 bytes: states of this node's maps |
 //! | `calls` | sender, 32 bytes | CBOR of `CallsRecord`: JSON calls that were accepted |
@@ -32,6 +33,7 @@ use tombolo_transports::PeerId;
 use crate::commands::{self, CommandKey, ExpiryFloor, RecordChange};
 use crate::federation::Peer;
 use crate::layer::{Kind, LayerId, Sequence, SignedHead};
+use crate::store::blocks::{self, BLOCKS};
 use crate::store::maps::MapStates;
 use crate::store::records::{self, Loaded};
 use crate::store::wal::CommitMark;
@@ -71,6 +73,7 @@ pub(super) fn create_all(transaction: &WriteTransaction) -> Result<(), StoreErro
     transaction.open_table(SNAPSHOTS)?;
     transaction.open_table(STATES)?;
     transaction.open_table(ENTRIES)?;
+    transaction.open_table(BLOCKS)?;
     transaction.open_table(BASES)?;
     transaction.open_table(PAST)?;
     transaction.open_table(FORKS)?;
@@ -337,7 +340,7 @@ fn clear_layer(transaction: &WriteTransaction, number: u64) -> Result<(), StoreE
     transaction.open_table(PAST)?.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
     transaction.open_table(STATES)?.retain_in((number, 0)..=(number, u64::MAX), |_, _| false)?;
     transaction.open_table(ENTRIES)?.retain_in((number, &[][..])..(number + 1, &[][..]), |_, _| false)?;
-    Ok(())
+    blocks::clear(transaction, number)
 }
 
 /// The peers that the store has, by identity.
@@ -366,6 +369,7 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
     let snapshots = transaction.open_table(SNAPSHOTS)?;
     let states = transaction.open_table(STATES)?;
     let entries = transaction.open_table(ENTRIES)?;
+    let blocks = opened(transaction, BLOCKS)?;
     let bases = transaction.open_table(BASES)?;
     for item in transaction.open_table(LAYERS)?.iter()? {
         let (name, record) = item?;
@@ -380,9 +384,17 @@ pub(super) fn load(transaction: &ReadTransaction) -> Result<Loaded, StoreError> 
             let sequence = Sequence::new(key.value().1).ok_or(StoreError::Damaged("state"))?;
             stored.kept.push(records::read_state(sequence, record.value())?);
         }
+        let mut forgotten = Vec::new();
         for entry in entries.range((number, &[][..])..(number + 1, &[][..]))? {
             let (key, record) = entry?;
-            stored.entries.push(records::read_entry(key.value().1, record.value())?);
+            match record.value() {
+                blocks::FORGOTTEN => forgotten.push(records::read_key(key.value().1)?),
+                record => stored.entries.push(records::read_entry(key.value().1, record)?),
+            }
+        }
+        if let Some(blocks) = &blocks {
+            let mut in_blocks = blocks::read(blocks, number, &stored.entries, &forgotten)?;
+            stored.entries.append(&mut in_blocks);
         }
         if let Some(record) = bases.get(number)? {
             stored.bases = records::read_bases(record.value())?;
@@ -429,6 +441,6 @@ pub(super) fn copy(from: &ReadTransaction, to: &WriteTransaction) -> Result<(), 
             }
         )*};
     }
-    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BASES PAST FORKS CALLS CALLED_STATES COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES COMMITS);
+    copy!(META PEERS INVITES_OUT INVITES_IN LAYERS SNAPSHOTS STATES ENTRIES BLOCKS BASES PAST FORKS CALLS CALLED_STATES COMMANDS_OUT COMMANDS_IN COMMAND_FLOORS NOTICES COMMITS);
     Ok(())
 }

@@ -53,6 +53,7 @@ fn layers_of_both_kinds_come_back() {
         forgotten_keys: vec![],
         bases_from: None,
         is_own_map: false,
+        all: None,
     };
     let map_write = LayerWrite {
         signed: signed(Kind::Map, "m", 3, &map),
@@ -63,6 +64,7 @@ fn layers_of_both_kinds_come_back() {
         forgotten_keys: vec![],
         bases_from: Some(Sequence::new(3).unwrap()),
         is_own_map: true,
+        all: None,
     };
     let writes = [snapshot_write.clone(), map_write.clone()].map(|w| StoreWrite::PutLayer(Box::new(w)));
     store.commit(&writes).unwrap();
@@ -200,6 +202,7 @@ fn store_with_layers(folder: &Path) -> PathBuf {
             forgotten_keys: vec![],
             bases_from: None,
             is_own_map: false,
+            all: None,
         };
         store.commit(&[StoreWrite::PutLayer(Box::new(write))]).unwrap();
     }
@@ -307,6 +310,7 @@ fn map_write(sequence: u64, keys: impl Iterator<Item = u64>) -> StoreWrite {
         forgotten_keys: vec![],
         bases_from: Sequence::new(sequence.saturating_sub(9).max(1)),
         is_own_map: true,
+        all: None,
     }))
 }
 
@@ -486,6 +490,7 @@ fn documents_are_cleared_without_reading_them() {
             forgotten_keys: vec![],
             bases_from: None,
             is_own_map: false,
+            all: None,
         }))
     };
     store.commit(&[put("one"), put("two")]).unwrap();
