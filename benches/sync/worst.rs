@@ -182,34 +182,36 @@ impl Victim {
             }
             8 => return vec![0x0f; MESSAGE_BYTES_MAX],
             9 => {
-                let last = self.last_part(&signed);
-                self.take(Input::Received { link: LINK, bytes: last });
+                self.fetch(&signed, usize::MAX);
                 let mut empty = self.layer(Content::empty(Kind::Map), self.document(), &signed);
                 empty.signed.head.sequence = Sequence::new(2).unwrap();
                 empty.signed = empty.signed.head.sign(&self.peer);
                 Message::Whole(Box::new(Envelope::seal(&empty)))
             }
-            _ => return self.last_part(&signed),
+            _ => {
+                let (answers, _) = Victim::new().fetch(&signed, usize::MAX);
+                self.fetch(&signed, answers - 1).1.unwrap()
+            }
         };
         message.encode()
     }
 
-    /// Lets the node fetch a large layer of the peer, but for the last message of it, which is returned.
-    fn last_part(&mut self, like: &SignedHead) -> Vec<u8> {
+    /// Lets the node fetch a large layer of the peer, with so many answers at most. Returns how many it took, and the one that it lacks.
+    fn fetch(&mut self, like: &SignedHead, answers_max: usize) -> (usize, Option<Message>) {
+        let stamp = stamp();
         let entry = |n: usize| {
             let value = Some(Value::from(n as u64).into());
-            (path(ENTRIES + n), Arc::new(Entry { stamp: stamp(), value, saw: None }))
+            (path(ENTRIES + n), Arc::new(Entry { stamp, value, saw: None }))
         };
         let map = MapContent::of_entries((0..PEER_ENTRIES).map(entry)).unwrap();
         let layer = self.layer(Content::Map(map.clone()), self.document(), like);
         let mut waiting = VecDeque::from([Message::Whole(Box::new(Envelope::seal(&layer)))]);
-        loop {
-            let next = waiting.pop_front().unwrap();
-            let has_begun = matches!(next, Message::Parts(..));
-            // Several are asked for at once, so what is asked for alone is the last.
-            if has_begun && waiting.is_empty() {
-                return next.encode();
+        let mut answers = 0;
+        while let Some(next) = waiting.pop_front() {
+            if answers == answers_max {
+                return (answers, Some(next));
             }
+            answers += 1;
             for message in self.receive(&next) {
                 waiting.extend(match message {
                     Message::TreeAsk(id, asks) => Some(answer_tree(id, &map, &asks)),
@@ -218,6 +220,7 @@ impl Victim {
                 });
             }
         }
+        (answers, None)
     }
 
     /// A first state of the peer's layer in a document.

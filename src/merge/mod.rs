@@ -36,8 +36,8 @@ pub use crate::layer::KeyPath;
 use crate::layer::{CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
 use crate::merge::view::Raised;
 
-/// Where more keys are gone from a layer, and they are many beside all of the document, they are not looked up one by one.
-const GONE_SCANNED_MIN: usize = 4_096;
+/// Where more keys of a layer change, and they are many beside all of the document, they are not looked up one by one.
+const LOOKED_UP_MAX: usize = 4_096;
 
 /// A document: the layers held of it and, for a map, what wins under each key.
 #[derive(Clone, Debug)]
@@ -333,11 +333,10 @@ impl Document {
                 return true;
             }
         }
-        let (mut open, mut later) = (Vec::new(), Vec::new());
+        let (mut open, mut later, mut ready) = (Vec::new(), Vec::new(), Vec::new());
         let mut reads_differently = false;
         let gone = changed.iter().filter(|(_, entry)| entry.is_none()).count();
-        let is_scanned =
-            gone > GONE_SCANNED_MIN && gone > self.merged.len() / 4 && self.quarantine.len() == 0;
+        let is_scanned = gone > LOOKED_UP_MAX && gone > self.merged.len() / 4 && self.quarantine.len() == 0;
         if is_scanned {
             reads_differently |= self.drop_gone(author, reference);
         }
@@ -355,14 +354,32 @@ impl Document {
                 }
                 continue;
             }
-            let raised = self.raise(key, Winner { author: *author, entry: entry.clone() });
-            reads_differently |= raised == Raised::Wins;
-            if raised == Raised::Open {
-                open.push(key.clone());
-            }
+            ready.push((key.clone(), Winner { author: *author, entry: entry.clone() }));
         }
         self.quarantine.watch_first(later);
+        reads_differently |= self.raise_all(ready, &mut open);
         self.resolve(open, reference) | reads_differently
+    }
+
+    /// Puts entries of an author where they go above what wins there, and adds the keys that are to be looked at. Returns whether the
+    /// document reads differently.
+    fn raise_all(&mut self, entries: Vec<(KeyPath, Winner)>, open: &mut Vec<KeyPath>) -> bool {
+        if entries.len() > LOOKED_UP_MAX && entries.len() > self.merged.len() / 4 {
+            let wins = self.merged.raise_many(entries, open);
+            if wins {
+                self.recorder.note_many();
+            }
+            return wins;
+        }
+        let mut wins = false;
+        for (key, entry) in entries {
+            let raised = self.raise(&key, entry);
+            wins |= raised == Raised::Wins;
+            if raised == Raised::Open {
+                open.push(key);
+            }
+        }
+        wins
     }
 
     /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.

@@ -116,18 +116,47 @@ impl View {
             }
             Place::Occupied(mut place) => {
                 let held = place.get();
-                match register::compare((entry.author, &entry.entry), (held.author, &held.entry)) {
-                    Ordering::Greater => {
-                        self.tombstones += is_tombstone(&entry);
-                        self.tombstones -= is_tombstone(held);
-                        place.insert(entry);
-                        Raised::Wins
-                    }
-                    Ordering::Less if held.author != entry.author => Raised::Loses,
-                    Ordering::Less | Ordering::Equal => Raised::Open,
+                let raised = judge(&entry, held);
+                if raised == Raised::Wins {
+                    self.tombstones += is_tombstone(&entry);
+                    self.tombstones -= is_tombstone(held);
+                    place.insert(entry);
                 }
+                raised
             }
         }
+    }
+
+    /// The same with many entries of one author: the two are merged in the order of the keys. Returns whether one wins, and adds the keys
+    /// under which that is to be found out.
+    pub(super) fn raise_many(&mut self, entries: Vec<(KeyPath, Winner)>, open: &mut Vec<KeyPath>) -> bool {
+        let mut entries = entries;
+        sort_by_key_path(&mut entries, |(key, _)| key);
+        let before = std::mem::take(&mut self.winners);
+        let mut merged: Vec<(KeyPath, Winner)> = Vec::with_capacity(before.len() + entries.len());
+        let mut before = before.into_iter().peekable();
+        let mut has_won = false;
+        for (key, entry) in entries {
+            while let Some(earlier) = before.next_if(|(held, _)| *held <= key) {
+                merged.push(earlier);
+            }
+            match merged.last_mut().filter(|(held, _)| *held == key) {
+                None => merged.push((key, entry)),
+                Some((_, held)) => match judge(&entry, held) {
+                    Raised::Wins => *held = entry,
+                    Raised::Loses => continue,
+                    Raised::Open => {
+                        open.push(key);
+                        continue;
+                    }
+                },
+            }
+            has_won = true;
+        }
+        merged.extend(before);
+        self.winners = merged.into_iter().collect();
+        self.tombstones = self.winners.values().filter(|winner| winner.entry.is_tombstone()).count();
+        has_won
     }
 
     /// Whether a tombstone wins under any key.
@@ -228,6 +257,15 @@ pub(super) enum Raised {
     Loses,
     /// Its author has one there that goes above it, or the same: which one wins now is to be found among all layers.
     Open,
+}
+
+/// Whether an entry wins against the one that does so far.
+fn judge(entry: &Winner, held: &Winner) -> Raised {
+    match register::compare((entry.author, &entry.entry), (held.author, &held.entry)) {
+        Ordering::Greater => Raised::Wins,
+        Ordering::Less if held.author != entry.author => Raised::Loses,
+        Ordering::Less | Ordering::Equal => Raised::Open,
+    }
 }
 
 /// What stands under a key.

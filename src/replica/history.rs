@@ -325,9 +325,12 @@ impl ChangeLog {
 
     /// All entries of the layer's present content, each with when it was last seen to change.
     fn all_known(&self, map: &MapContent) -> Vec<KnownEntry> {
-        let seen = |key: &KeyPath| self.at.get(key).map_or(self.unnamed, |changed| changed.at);
-        let all = map.below(NodePath::ROOT);
-        all.map(|(key, entry)| (key.clone(), entry.clone(), seen(key))).collect()
+        let mut all = Vec::with_capacity(map.len());
+        for (key, entry) in map.below(NodePath::ROOT) {
+            let changed_at = self.at.get(key).map_or(self.unnamed, |changed| changed.at);
+            all.push((key.clone(), entry.clone(), changed_at));
+        }
+        all
     }
 
     /// The named keys that changed after `sequence`, with when they did.
