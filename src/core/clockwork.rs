@@ -4,7 +4,7 @@
 //! Invariants: stamps only grow, except when a fast clock is put right (`put_right`); a clock value counts once per
 //! boot of its sender and only if it is newer than the one before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_transports::PeerId;
 
@@ -24,8 +24,8 @@ pub struct Clockwork {
     vouchers: ClockVouchers,
     /// Random per start; goes out with the node's clock.
     boot: u32,
-    /// Per connected peer: the boot and the newest uptime that came with its clock.
-    uptimes: BTreeMap<PeerId, (u32, Millis)>,
+    /// Per peer: from which of its boots its clock came, and how old that boot was then.
+    boots: BTreeMap<PeerId, PeerBoots>,
     /// Reference time at the start, where the node's own clock was set.
     started: Option<Wall>,
     /// Reference time when it was last compared, to notice a step back, and when that was.
@@ -51,7 +51,7 @@ impl Clockwork {
             reference,
             vouchers,
             boot,
-            uptimes: BTreeMap::new(),
+            boots: BTreeMap::new(),
             started: None,
             compared: None,
             step: None,
@@ -217,26 +217,30 @@ impl Clockwork {
         }
     }
 
-    /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime
-    /// of the same boot counts, or the first clock since the peer connected.
+    /// Takes a connected peer's clock into account. A repeated old heartbeat has the wrong time, so only a newer uptime of the same boot
+    /// counts; or another boot, if it is not one before, as the first clock since the peer connected.
     pub fn clock_received(&mut self, peer: PeerId, clock: PeerClock) {
         let PeerClock { wall, uptime, boot } = clock;
-        let is_news =
-            self.uptimes.get(&peer).is_none_or(|(known, newest)| *known == boot && uptime > *newest);
+        let is_news = match self.boots.get_mut(&peer) {
+            Some(boots) => boots.is_news(boot, uptime),
+            None => self.boots.insert(peer, PeerBoots::first(boot, uptime)).is_none(),
+        };
         if is_news {
-            self.uptimes.insert(peer, (boot, uptime));
             self.reference.hear(peer, wall, self.now);
             self.judge();
         }
     }
 
-    /// A peer has no link any more: its next clock counts, whatever its boot.
+    /// A peer has no link any more: its next clock counts, if it is no older one.
     pub fn disconnected(&mut self, peer: &PeerId) {
-        self.uptimes.remove(peer);
+        if let Some(boots) = self.boots.get_mut(peer) {
+            boots.may_change = true;
+        }
     }
 
     /// A peer was removed: its clock no longer counts.
     pub fn forget(&mut self, peer: &PeerId) {
+        self.boots.remove(peer);
         self.reference.forget(peer);
         self.judge();
     }
@@ -244,6 +248,43 @@ impl Clockwork {
     /// The wall time of a moment of the monotonic clock, RFC 3339.
     pub fn wall_of(&self, at: Mono) -> String {
         rfc3339(self.reference() + at.since(self.now.mono) - self.now.mono.since(at))
+    }
+}
+
+/// Boots of a peer before its present one that are remembered.
+const PAST_BOOTS_MAX: usize = 8;
+
+/// The boots of a peer from which its clock came.
+#[derive(Debug)]
+struct PeerBoots {
+    boot: u32,
+    /// The newest uptime that came with its clock.
+    uptime: Millis,
+    /// Its clock has not come since it connected: it may have started again.
+    may_change: bool,
+    past: VecDeque<u32>,
+}
+
+impl PeerBoots {
+    fn first(boot: u32, uptime: Millis) -> Self {
+        PeerBoots { boot, uptime, may_change: false, past: VecDeque::new() }
+    }
+
+    /// Whether a clock with this boot and uptime is newer than all before, which is then noted.
+    fn is_news(&mut self, boot: u32, uptime: Millis) -> bool {
+        if boot != self.boot {
+            if !self.may_change || self.past.contains(&boot) {
+                return false;
+            }
+            self.past.push_back(std::mem::replace(&mut self.boot, boot));
+            if self.past.len() > PAST_BOOTS_MAX {
+                self.past.pop_front();
+            }
+        } else if uptime <= self.uptime {
+            return false;
+        }
+        (self.uptime, self.may_change) = (uptime, false);
+        true
     }
 }
 
@@ -309,6 +350,24 @@ mod tests {
             PeerClock { wall: T + Millis::from_ms(9), uptime: Millis::from_ms(3), boot: 2 },
         );
         assert_eq!(clock.reference(), T + Millis::from_ms(9));
+    }
+
+    /// What was sent before the link was lost arrives again after it: neither that nor what came of an earlier start is the peer's clock.
+    #[test]
+    fn after_a_reconnect_an_old_heartbeat_has_no_effect() {
+        let (mut clock, peer) = (clock(1_000, Wall::default()), PeerId([1; 32]));
+        let (second, hour) = (Millis::from_secs(1), Millis::from_secs(3600));
+        let hear = |clock: &mut Clockwork, wall, uptime, boot| {
+            clock.clock_received(peer, PeerClock { wall, uptime, boot });
+            clock.reference()
+        };
+        hear(&mut clock, T, hour, 1);
+        clock.disconnected(&peer);
+        assert_eq!(hear(&mut clock, T - hour, second, 1), T, "of this start, before");
+        assert_eq!(hear(&mut clock, T + second, second, 2), T + second, "started anew");
+        clock.disconnected(&peer);
+        assert_eq!(hear(&mut clock, T - hour, 2 * hour, 1), T + second, "of an earlier start");
+        assert_eq!(hear(&mut clock, T + hour, hour, 2), T + hour);
     }
 
     #[test]

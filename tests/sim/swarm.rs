@@ -10,6 +10,10 @@ use tombolo_sim::swarm::{SwarmPlan, run};
 const REGRESSIONS: &[(u64, &str)] = &[
     (32, "a restamp came before the clock was pulled back, and wrote the future again"),
     (93, "the same, and the last write was lost for a day"),
+    (
+        101_651,
+        "a heartbeat from before a reconnect counted as the clock of its peer, and the median of the peers outvoted a clock that was right",
+    ),
 ];
 
 fn one(seed: u64) -> RunReport {
