@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
-use crate::layer::{Content, DocumentId, DocumentName, Head, Kind, MapContent};
+use crate::layer::{Content, DocumentId, DocumentName, Entry, Head, KeyPath, Kind, MapContent, SignedHead};
 use tombolo_delta::Value;
 
 fn signed(kind: Kind, name: &str, sequence: u64, content: &Content) -> SignedHead {
