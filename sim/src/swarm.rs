@@ -438,8 +438,10 @@ impl Swarm {
         Ok(())
     }
 
-    /// Old messages that arrive once more change nothing.
+    /// Old messages that arrive once more change nothing, once each node has heard the clocks of its peers: a link repeats nothing that was
+    /// sent over another, and one that has heard none since its start cannot know that a heartbeat is old.
     fn check_replay(&mut self) -> Result<(), String> {
+        self.day.simulation.run_for(self.plan.heartbeat * 2);
         let before = self.hashes();
         self.day.simulation.replay();
         self.day.simulation.run_for(2 * MINUTE);
