@@ -14,6 +14,7 @@ const REGRESSIONS: &[(u64, &str)] = &[
         101_651,
         "a heartbeat from before a reconnect counted as the clock of its peer, and the median of the peers outvoted a clock that was right",
     ),
+    (101_944, "the checker sent a node an old heartbeat of a peer that it had not heard since its start"),
 ];
 
 fn one(seed: u64) -> RunReport {
