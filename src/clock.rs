@@ -172,6 +172,11 @@ impl ReferenceClock {
         ReferenceClock { newest_own, vouchers, readings: BTreeMap::new(), loaded, believed: None }
     }
 
+    /// Who vouches for the clock of this machine.
+    pub fn vouchers(&self) -> ClockVouchers {
+        self.vouchers
+    }
+
     /// From now on the kernel counts the clock of this machine as synchronised, or does so no more.
     pub fn set_kernel_synchronised(&mut self, synchronised: bool) {
         self.vouchers.kernel = synchronised;

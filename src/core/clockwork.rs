@@ -21,7 +21,6 @@ pub struct Clockwork {
     now: Now,
     hybrid: HybridClock,
     reference: ReferenceClock,
-    vouchers: ClockVouchers,
     /// Random per start; goes out with the node's clock.
     boot: u32,
     /// Per peer: from which of its boots its clock came, and how old that boot was then.
@@ -49,7 +48,6 @@ impl Clockwork {
             judged: reference.reference(now),
             hybrid: HybridClock::default(),
             reference,
-            vouchers,
             boot,
             boots: BTreeMap::new(),
             started: None,
@@ -63,13 +61,12 @@ impl Clockwork {
     /// Starts again from the newest stamp on disk. Peers' clocks received before are forgotten.
     pub fn load(&mut self, newest_own: Timestamp) {
         self.hybrid = HybridClock::starting_after(newest_own);
-        self.reference = ReferenceClock::new(newest_own, self.vouchers, self.now.mono);
+        self.reference = ReferenceClock::new(newest_own, self.reference.vouchers(), self.now.mono);
         self.judge();
     }
 
     /// From now on the kernel counts the clock of this machine as synchronised, or does so no more.
     pub fn set_kernel_synchronised(&mut self, synchronised: bool) {
-        self.vouchers.kernel = synchronised;
         self.reference.set_kernel_synchronised(synchronised);
         self.judge();
         self.put_right();
@@ -77,7 +74,7 @@ impl Clockwork {
 
     /// Who vouches for the clock of this machine.
     pub fn vouchers(&self) -> ClockVouchers {
-        self.vouchers
+        self.reference.vouchers()
     }
 
     /// Whether three or more peers' clocks have a median that is far from this machine's clock.
