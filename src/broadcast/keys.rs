@@ -17,7 +17,7 @@ use crate::federation::Audience;
 use crate::layer::{Content, DocumentId, DocumentName, Head, LayerId, Sequence};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
-use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 
 /// What is known of audience keys, and of the listeners that have them.
 #[derive(Debug, Default)]
@@ -136,11 +136,14 @@ impl Keys {
         is_relayed && audience_sealed_for(replica, owner) < head.audience_sequence
     }
 
-    /// A heartbeat names the audiences that its sender relays, by the keys that it has.
+    /// A heartbeat names the audiences that its sender relays, by the keys that it has. One that it does not name at all it has left, or
+    /// has an even older key of: the one before the last renewal is of no use to it.
     pub(super) fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
         let names = |key: &AudienceKey| heartbeat.others.iter().any(|(alias, _)| *alias == key.alias().0);
+        let is_complete = heartbeat.others.len() < OTHERS_MAX;
         for (owner, before) in &self.previous {
-            if *owner == from || self.present.get(owner).is_some_and(names) {
+            let names_present = self.present.get(owner).is_some_and(names);
+            if *owner == from || names_present || (is_complete && !names(before)) {
                 self.behind.remove(&(*owner, from));
             } else if names(before) {
                 self.behind.insert((*owner, from));

@@ -87,7 +87,7 @@ impl Broadcast {
         let heartbeat = Heartbeat::decode(bytes).ok()?;
         let next_by = Millis::from_secs(heartbeat.next_by_s.into());
         self.compare_keys(parts, link, from, &heartbeat);
-        self.keys_named(from, &heartbeat);
+        self.keys_named(link, from, &heartbeat);
         self.input(parts.core, link, Input::Heartbeat { from, heartbeat });
         Some(next_by)
     }
@@ -167,9 +167,11 @@ impl Broadcast {
         self.shared.pairs.is_pair(channel)
     }
 
-    /// A heartbeat names the audiences that its sender relays, by the keys that it has.
-    pub fn keys_named(&mut self, from: PeerId, heartbeat: &Heartbeat) {
-        self.shared.keys.keys_named(from, heartbeat);
+    /// A heartbeat names the audiences that its sender relays, by the keys that it has; in clear it names none.
+    pub fn keys_named(&mut self, link: LinkId, from: PeerId, heartbeat: &Heartbeat) {
+        if self.radios.get(&link).is_some_and(|radio| radio.spec.mode == Mode::Encrypted) {
+            self.shared.keys.keys_named(from, heartbeat);
+        }
     }
 
     /// A delta arrived by radio whose base is not held here: the next frontier shows what is.

@@ -73,13 +73,38 @@ impl OnAir {
         self.broadcast.audience_key(core, replica, &core.me).unwrap().epoch
     }
 
+    /// Takes a layer of `from` as over a link.
+    fn takes(&mut self, from: &OnAir, id: &LayerId) {
+        let message = from.side.supply(self.side.me(), id, from.side.replica.state(id));
+        let outcome = self.side.receive(from.side.me(), message);
+        assert!(matches!(outcome, ApplyOutcome::Stored(_)), "{outcome:?}");
+        self.broadcast.rights_changed();
+    }
+
+    /// A heartbeat arrives that reports what is unknown here, and of other audiences the one of this alias.
+    fn hears(&mut self, from: PeerId, alias: Option<[u8; 2]>) {
+        let others = alias.into_iter().map(|alias| (alias, 7)).collect();
+        let bytes = Heartbeat { next_by_s: 600, fingerprint: 7, others }.encode();
+        let OnAir { side, unicast, broadcast } = self;
+        let parts = NodeParts { core: &side.core, replica: &side.replica, unicast };
+        broadcast.heartbeat_received(parts, RADIO, from, &bytes).expect("it decodes");
+    }
+
+    fn alias_of(&self, owner: &PeerId) -> [u8; 2] {
+        self.broadcast.audience_key(&self.side.core, &self.side.replica, owner).unwrap().alias().0
+    }
+
     fn audience(&self) -> Audience {
         self.side.replica.federation().audience(&self.side.me()).unwrap().clone()
     }
 
     /// Drives the radio at every moment at which it has something to do, for so long. Returns the frames that left.
     fn frames(&mut self, ms: u64) -> Vec<Vec<u8>> {
-        let (mut at, mut frames) = (0, Vec::new());
+        self.frames_between(0, ms)
+    }
+
+    fn frames_between(&mut self, from: u64, ms: u64) -> Vec<Vec<u8>> {
+        let (mut at, mut frames) = (from, Vec::new());
         while at < ms {
             self.side.at(Millis::from_ms(at));
             self.drive();
@@ -102,6 +127,12 @@ fn owner() -> (OnAir, TestSide, LayerId) {
     let mut station = OnAir::of(owner);
     station.renew_key(None);
     (station, reader, id)
+}
+
+/// The documents that decide about the rights of an owner's readers.
+fn rights_of(owner: PeerId) -> [LayerId; 2] {
+    [DocumentName::AUDIENCE, DocumentName::KEYS]
+        .map(|name| LayerId { document: reserved_document(owner, name), author: owner })
 }
 
 // ---- keys ------------------------------------------------------------------------------------------------
@@ -193,32 +224,84 @@ fn a_relay_sends_nothing_that_a_removed_reader_could_open() {
     let owner = station.side.me();
     let leaving = TestSide::new(8).me();
     let mut relay = OnAir::of(reader);
-    let bring = |from: &OnAir, to: &mut OnAir, id: &LayerId| {
-        let message = from.side.supply(to.side.me(), id, to.side.replica.state(id));
-        let outcome = to.side.receive(from.side.me(), message);
-        assert!(matches!(outcome, ApplyOutcome::Stored(_)), "{outcome:?}");
-    };
-    let of_owner = |name| LayerId { document: reserved_document(owner, name), author: owner };
-    let (audience, keys) = (of_owner(DocumentName::AUDIENCE), of_owner(DocumentName::KEYS));
+    let [audience, keys] = rights_of(owner);
     let waits = |relay: &OnAir| relay.broadcast.radios[&RADIO].awaits_key(&relay.side.replica, &id);
     station.side.trust(leaving, TrustLevel::Trusted);
     station.side.sign_audience();
     station.renew_key(None);
     for id in [&audience, &keys] {
-        bring(&station, &mut relay, id);
+        relay.takes(&station, id);
     }
     // One reader less.
     let before = station.audience();
     station.side.remove(leaving);
     station.side.sign_audience();
     station.renew_key(Some(&before));
-    bring(&station, &mut relay, &audience);
+    relay.takes(&station, &audience);
     assert!(!waits(&relay), "what was signed before the removal was for the removed reader too");
     station.side.set(&id.document, &[("c", Some(3))]);
-    bring(&station, &mut relay, &id);
+    relay.takes(&station, &id);
     assert!(waits(&relay), "the removed reader has the key");
-    bring(&station, &mut relay, &keys);
+    relay.takes(&station, &keys);
     assert!(!waits(&relay));
+}
+
+/// A relay of an owner that has renewed its key, and the reader that has only the key before; the aliases of both keys.
+fn relay_and_a_reader_behind() -> (OnAir, PeerId, PeerId, [[u8; 2]; 2]) {
+    let (mut station, reader, _) = owner();
+    let (owner, behind, leaving) = (station.side.me(), TestSide::new(9).me(), TestSide::new(8).me());
+    let mut relay = OnAir::of(reader);
+    relay.side.trust(behind, TrustLevel::Trusted);
+    for peer in [behind, leaving] {
+        station.side.trust(peer, TrustLevel::Trusted);
+    }
+    station.side.sign_audience();
+    station.renew_key(None);
+    rights_of(owner).iter().for_each(|id| relay.takes(&station, id));
+    relay.drive();
+    let before = relay.alias_of(&owner);
+    let audience = station.audience();
+    station.side.remove(leaving);
+    station.side.sign_audience();
+    station.renew_key(Some(&audience));
+    rights_of(owner).iter().for_each(|id| relay.takes(&station, id));
+    relay.drive();
+    let present = relay.alias_of(&owner);
+    (relay, owner, behind, [before, present])
+}
+
+/// The aliases that frontiers went out under.
+fn frontiers(frames: &[Vec<u8>]) -> Vec<[u8; 2]> {
+    let headers = frames.iter().filter_map(|frame| Header::decode(frame)).map(|(header, _)| header);
+    headers.filter(|header| header.kind == kinds::FRONTIER).map(|header| header.alias.0).collect()
+}
+
+/// An owner, restarted since, opens nothing under its key before: what it asks is answered under the present one, also while another
+/// reader is known to have only the old one.
+#[test]
+fn a_frontier_goes_out_under_a_key_of_those_that_wait_for_it() {
+    let (mut relay, owner, behind, [before, present]) = relay_and_a_reader_behind();
+    relay.hears(behind, Some(before));
+    assert_eq!(frontiers(&relay.frames(60_000)), [before]);
+    relay.hears(owner, None);
+    assert_eq!(frontiers(&relay.frames_between(60_000, 120_000)), [present]);
+    relay.hears(behind, Some(before));
+    relay.hears(owner, None);
+    let both = BTreeSet::from([before, present]);
+    let sent = frontiers(&relay.frames_between(120_000, 180_000));
+    assert_eq!((sent.len(), BTreeSet::from_iter(sent)), (2, both), "each has another key");
+}
+
+/// Who has only an old key, and then names that audience no more, is owed nothing under it.
+#[test]
+fn a_reader_that_left_is_not_behind_with_its_keys() {
+    let (mut relay, owner, behind, [before, _]) = relay_and_a_reader_behind();
+    let lacks_key =
+        |relay: &OnAir| relay.broadcast.shared.keys.needs_previous(&relay.side.replica, &owner, &[behind]);
+    relay.hears(behind, Some(before));
+    assert!(lacks_key(&relay));
+    relay.hears(behind, None);
+    assert!(!lacks_key(&relay));
 }
 
 // ---- split commits ---------------------------------------------------------------------------------------

@@ -111,6 +111,7 @@ impl RadioLink {
 
     /// Sends an offer of the engine.
     pub(super) fn send(&mut self, cx: &mut RadioContext<'_>, candidate: Transmission) -> SendOutcome {
+        let candidate = self.for_one_key(cx, candidate);
         let offer = match &candidate {
             Transmission::Heartbeat(heartbeat) => OutboundMessage {
                 channel: cx.core.me,
@@ -119,7 +120,7 @@ impl RadioLink {
                 priority: Priority::Upkeep,
                 account: HEARTBEATS,
             },
-            Transmission::Frontier { owner, frontier } => OutboundMessage {
+            Transmission::Frontier { owner, frontier, .. } => OutboundMessage {
                 channel: *owner,
                 kind: kinds::FRONTIER,
                 bytes: frontier.encode(),
@@ -191,14 +192,22 @@ impl RadioLink {
             Transmission::Supply { owner, targets, rank: 0, .. } => {
                 self.needs_previous_key(cx, owner, targets)
             }
-            // A listener without the new key answers what it lacks.
-            Transmission::Frontier { owner, .. } => {
-                self.needs_previous_key(cx, owner, &self.engine.listeners(owner, cx.core.now()))
-            }
+            // All that it is for have the same key: `for_one_key`.
+            Transmission::Frontier { owner, to, .. } => self.needs_previous_key(cx, owner, to),
             Transmission::Supply { .. } | Transmission::Intermediate { .. } | Transmission::Heartbeat(_) => {
                 false
             }
         }
+    }
+
+    /// A frontier goes to those that wait for it and have one key. Where some lack the present key, that is to them first: who has it may
+    /// open nothing under the one before, and gets the frontier once more.
+    fn for_one_key(&self, cx: &RadioContext<'_>, candidate: Transmission) -> Transmission {
+        let Transmission::Frontier { owner, frontier, to } = candidate else { return candidate };
+        let lacks_key = |peer: &PeerId| self.needs_previous_key(cx, &owner, std::slice::from_ref(peer));
+        let (behind, others): (Vec<PeerId>, Vec<PeerId>) = to.into_iter().partition(lacks_key);
+        let to = if behind.is_empty() { others } else { behind };
+        Transmission::Frontier { owner, frontier, to }
     }
 
     /// Whether some of these lack the present key of an audience. On a radio in clear nothing is sealed, and there is no key to lack.

@@ -21,6 +21,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         102_981,
         "two readers had one hint in clear: an owner took the one for the other, and answered without end",
     ),
+    (
+        101_299,
+        "a reader sent its frontiers under the key before a renewal, for a peer that had left the audience, and the owner opened none",
+    ),
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
     (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
     (

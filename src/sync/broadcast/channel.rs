@@ -45,6 +45,10 @@ pub(super) struct DueLayer {
     pub(super) newest_at: Mono,
 }
 
+fn is_present(present: &Present, peer: &PeerId, now: Mono) -> bool {
+    present.get(peer).is_some_and(|presence| presence.is_current(now))
+}
+
 #[derive(Debug)]
 pub(super) struct BroadcastChannel {
     pub(super) aliases: Vec<[u8; 2]>,
@@ -415,9 +419,7 @@ impl BroadcastChannel {
             }
         }
         self.listeners.values_mut().for_each(|listener| listener.settle(self.inventory.frontier()));
-        let sent_at = self.schedule.sent_at();
-        match self.schedule.is_required() || self.listeners.values().any(|listener| listener.is_open(sent_at))
-        {
+        match self.schedule.is_required() || self.listeners.values().any(ChannelListener::is_open) {
             true => self.schedule.postpone(later),
             false => self.schedule.cancel(),
         }
@@ -433,15 +435,33 @@ impl BroadcastChannel {
     /// Sends a frontier after a while, whatever others send, unless the same one has just been sent.
     pub(super) fn require_frontier(&mut self, now: Mono, wait: Millis, frame: Millis) {
         self.schedule.require_by(now, now + wait, self.inventory.frontier().fingerprint(), frame);
+        if self.schedule.is_required() {
+            self.listeners.values_mut().for_each(|listener| listener.is_owed = true);
+        }
     }
 
     pub(super) fn frontier_message(&self) -> FrontierMessage {
         self.inventory.message(self.observes)
     }
 
-    pub(super) fn sent_frontier(&mut self, now: Mono) {
-        self.listeners.values_mut().for_each(|listener| listener.is_ahead = false);
+    /// The present listeners that wait for this node's frontier.
+    pub(super) fn awaiting(&self, now: Mono, present: &Present) -> Vec<PeerId> {
+        let waits = |(peer, listener): &(&PeerId, &ChannelListener)| {
+            listener.is_open() && is_present(present, peer, now)
+        };
+        self.listeners.iter().filter(waits).map(|(peer, _)| *peer).collect()
+    }
+
+    /// The frontier was sent under a key that `to` have. It goes out once more if others wait for it.
+    pub(super) fn sent_frontier(&mut self, now: Mono, to: &[PeerId], present: &Present) {
+        let gets_it = |peer: &PeerId| to.contains(peer) || !is_present(present, peer, now);
+        for (_, listener) in self.listeners.iter_mut().filter(|(peer, _)| gets_it(peer)) {
+            listener.answered();
+        }
         self.schedule.done(now, self.inventory.frontier().fingerprint());
+        if self.listeners.values().any(ChannelListener::is_open) {
+            self.schedule.by(now);
+        }
     }
 
     /// What present listeners lack and may be sent now.
@@ -455,9 +475,9 @@ impl BroadcastChannel {
 
     fn lacking(&self, layer: &LayerHash, present: &Present, now: Mono) -> Vec<(&PeerId, &ChannelListener)> {
         let state = self.ours().get(layer).expect("a layer of a channel has a state");
-        let is_present = |peer: &PeerId| present.get(peer).is_some_and(|presence| presence.is_current(now));
         let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
         let lacks = |listener: &ChannelListener| listener.lacks(layer, state, is_document);
+        let is_present = |peer| is_present(present, peer, now);
         self.listeners.iter().filter(|(peer, listener)| is_present(peer) && lacks(listener)).collect()
     }
 

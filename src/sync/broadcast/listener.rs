@@ -41,8 +41,12 @@ pub(super) struct ChannelListener {
     unseen: BTreeSet<u16>,
     /// Its last fingerprint, while that is not recognised.
     unrecognised: Option<Unrecognised>,
+    /// No frontier of this node was sent to it since that fingerprint.
+    is_unanswered: bool,
     /// It reported newer states than this node has.
     pub(super) is_ahead: bool,
+    /// It gets this node's next frontier whatever it reports: it may believe that this node holds what it does not.
+    pub(super) is_owed: bool,
     /// States that it has held, and so keeps as bases: those it was seen to hold, and those sent before that.
     bases: BTreeMap<LayerHash, BTreeSet<State>>,
     /// What was sent to it and may have been missed.
@@ -223,6 +227,7 @@ impl ChannelListener {
     pub(super) fn not_recognised(&mut self, fingerprint: Fingerprint, at: Mono) {
         self.known = false;
         self.unrecognised = Some(Unrecognised { fingerprint, at });
+        self.is_unanswered = true;
     }
 
     /// What it holds stays unknown, and is not asked for here.
@@ -301,9 +306,13 @@ impl ChannelListener {
             !self.unseen.is_empty() || self.theirs.iter().any(|(layer, state)| ours.is_behind(layer, *state));
     }
 
-    /// Whether it waits for this node's frontier, which was last sent at `sent_at`.
-    pub(super) fn is_open(&self, sent_at: Option<Mono>) -> bool {
-        let asks = |it: Unrecognised| sent_at.is_none_or(|sent| it.at > sent);
-        self.is_ahead || self.unrecognised.is_some_and(asks)
+    /// Whether it waits for this node's frontier.
+    pub(super) fn is_open(&self) -> bool {
+        self.is_ahead || self.is_owed || (self.is_unanswered && self.unrecognised.is_some())
+    }
+
+    /// This node's frontier was sent, and it can read that.
+    pub(super) fn answered(&mut self) {
+        (self.is_ahead, self.is_owed, self.is_unanswered) = (false, false, false);
     }
 }

@@ -191,6 +191,7 @@ impl BroadcastEngine {
         let frontiers = frontiers.map(|(owner, channel)| Transmission::Frontier {
             owner: *owner,
             frontier: channel.frontier_message(),
+            to: channel.awaiting(now, &self.presence),
         });
         let heartbeat = (self.heartbeats.next() <= now).then(|| Transmission::Heartbeat(self.heartbeat(now)));
         first
@@ -214,9 +215,9 @@ impl BroadcastEngine {
                 let jitter = self.waits.heartbeat_jitter();
                 self.heartbeats.done(now, &self.waits.timing, jitter);
             }
-            Transmission::Frontier { owner, .. } => {
+            Transmission::Frontier { owner, to, .. } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
-                    channel.sent_frontier(now);
+                    channel.sent_frontier(now, to, &self.presence);
                 }
                 self.note_sender(owner, &me);
             }

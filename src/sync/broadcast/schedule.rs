@@ -30,11 +30,6 @@ impl FrontierSchedule {
         self.at
     }
 
-    /// When it was sent last.
-    pub(super) fn sent_at(&self) -> Option<Mono> {
-        self.last.map(|last| last.at)
-    }
-
     pub(super) fn is_required(&self) -> bool {
         self.is_required
     }

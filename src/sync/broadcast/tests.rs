@@ -160,7 +160,7 @@ impl Station {
                 let heartbeat = Heartbeat::decode(&heartbeat.encode()).unwrap();
                 Input::Heartbeat { from, heartbeat }
             }
-            Transmission::Frontier { owner, frontier } => {
+            Transmission::Frontier { owner, frontier, .. } => {
                 let frontier = FrontierMessage::decode(&frontier.encode()).unwrap();
                 Input::Frontier { owner: *owner, from, frontier }
             }

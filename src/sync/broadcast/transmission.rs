@@ -17,6 +17,8 @@ pub enum Transmission {
         owner: PeerId,
         /// The states that are held.
         frontier: FrontierMessage,
+        /// The present listeners that wait for it. When it is `done`, those that can read what was sent.
+        to: Vec<PeerId>,
     },
     /// A layer's newest state.
     Supply {
