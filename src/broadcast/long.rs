@@ -35,6 +35,7 @@ pub(super) struct LongTransfers {
 /// A layer's state on its way in fragments.
 #[derive(Clone, Debug)]
 struct LongTransfer {
+    owner: PeerId,
     state: State,
     /// The base that its listeners must hold; `None` where it is the whole layer.
     base: Option<State>,
@@ -106,10 +107,27 @@ impl RadioLink {
         targets.iter().any(|peer| arrived.contains(peer)).then_some(SendOutcome::Wait(now))
     }
 
+    /// Ends the messages whose layers all listeners hold by now, however these came: who still asks for a fragment is answered that there
+    /// is no more, which costs less than the fragment.
+    pub(super) fn end_delivered(&mut self, now: Mono) {
+        let RadioLink { long, engine, station, .. } = self;
+        long.by_layer.retain(|layer, long| {
+            let LongTransfer { owner, state, message, targets, .. } = long;
+            let is_over = !targets.is_empty()
+                && station.holds(*message)
+                && engine.all_hold(now, owner, layer, *state, targets);
+            if is_over {
+                station.forget(*message);
+            }
+            !is_over
+        });
+    }
+
     /// A supply has begun to leave in fragments. What was begun before for the same listeners is out of date.
     pub(super) fn has_begun(&mut self, supply: &LayerSupply, state: State, message: MessageId) {
-        let LayerSupply { layer, base, targets, .. } = supply;
-        let long = LongTransfer { state, base: *base, message, targets: targets.iter().copied().collect() };
+        let LayerSupply { owner, layer, base, targets, .. } = supply;
+        let targets = targets.iter().copied().collect();
+        let long = LongTransfer { owner: *owner, state, base: *base, message, targets };
         let before = self.long.by_layer.insert(*layer, long);
         if let Some(before) = before
             && before.message != message

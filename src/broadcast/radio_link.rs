@@ -160,6 +160,7 @@ impl RadioLink {
     pub(super) fn input(&mut self, core: &Core, input: Input) {
         self.due.retry_at = None;
         self.engine.handle_input(core.now(), input);
+        self.end_delivered(core.now());
     }
 
     /// A layer has a new state, sent by `from` on this radio, or come otherwise.

@@ -3,12 +3,14 @@
 //!
 //! Of messages it decodes heartbeats and frontiers. The layers in others go through the replica's gate, by `node`.
 
+use std::collections::BTreeSet;
+
 use tombolo_mesh::frame::keys::Mode;
 use tombolo_mesh::frame::{Header, Kind as FrameKind};
 use tombolo_mesh::station;
 use tombolo_transports::{LinkId, PeerId};
 
-use crate::broadcast::{Broadcast, NodeParts, kinds};
+use crate::broadcast::{Broadcast, NodeParts, RadioLink, kinds};
 use crate::core::Core;
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
@@ -89,6 +91,7 @@ impl Broadcast {
         self.compare_keys(parts, link, from, &heartbeat);
         self.keys_named(link, from, &heartbeat);
         self.input(parts.core, link, Input::Heartbeat { from, heartbeat });
+        self.drop_needless_parts(parts.core.now(), link, from);
         Some(next_by)
     }
 
@@ -103,7 +106,20 @@ impl Broadcast {
     ) -> bool {
         let Ok(frontier) = FrontierMessage::decode(bytes) else { return false };
         self.input(core, link, Input::Frontier { owner: channel, from, frontier });
+        self.drop_needless_parts(core.now(), link, from);
         true
+    }
+
+    /// What a peer has just reported is held here: the rest of a long message of it, of which a relay or another link has brought the
+    /// content, is not asked for.
+    fn drop_needless_parts(&mut self, now: Mono, link: LinkId, from: PeerId) {
+        let Some(RadioLink { station, engine, .. }) = self.radios.get_mut(&link) else { return };
+        let begun = station.assembler().open().map(|open| open.source);
+        let begun: BTreeSet<PeerId> =
+            begun.filter(|source| source.sender == from).map(|source| source.channel).collect();
+        for channel in begun.into_iter().filter(|channel| engine.brings_nothing(now, channel, &from)) {
+            station.holds_all_of(now, channel, from);
+        }
     }
 
     /// A layer that arrived was refused: its sender's engine, or that of each radio, does not wait for it.

@@ -18,7 +18,7 @@ use crate::federation::TrustLevel;
 use crate::io::Output;
 use crate::layer::{KeyPath, LayerId};
 use crate::replica::ApplyOutcome;
-use crate::sync::broadcast::message::Heartbeat;
+use crate::sync::broadcast::message::{FrontierEntry, FrontierMessage, Heartbeat};
 use crate::sync::frontier::State;
 
 const RADIO: LinkId = LinkId(3);
@@ -92,6 +92,20 @@ impl OnAir {
 
     fn alias_of(&self, owner: &PeerId) -> [u8; 2] {
         self.broadcast.audience_key(&self.side.core, &self.side.replica, owner).unwrap().alias().0
+    }
+
+    /// Long messages of its own that have fragments to go, and those of others that it has a part of.
+    fn long_messages(&self) -> (usize, usize) {
+        let transfers = self.broadcast.radios[&RADIO].transfers();
+        let own = transfers.iter().filter(|transfer| transfer.from.is_none()).count();
+        (own, transfers.len() - own)
+    }
+
+    /// A frontier arrives that reports these states in an owner's audience.
+    fn is_told(&mut self, owner: PeerId, from: PeerId, states: &[(LayerId, State)]) {
+        let entries = states.iter().map(|(id, state)| FrontierEntry::short(&id.hash(), *state)).collect();
+        let bytes = FrontierMessage { complete: true, entries }.encode();
+        assert!(self.broadcast.frontier_received(&self.side.core, RADIO, owner, from, &bytes));
     }
 
     fn audience(&self) -> Audience {
@@ -302,6 +316,74 @@ fn a_reader_that_left_is_not_behind_with_its_keys() {
     assert!(lacks_key(&relay));
     relay.hears(behind, None);
     assert!(!lacks_key(&relay));
+}
+
+// ---- long messages ---------------------------------------------------------------------------------------
+
+/// An owner that has begun to send its reader a map in fragments, with its rights; the reader has the key.
+fn long_map() -> (OnAir, OnAir, LayerId, Vec<Vec<u8>>) {
+    let (mut station, reader, id) = owner();
+    let mut reader = OnAir::of(reader);
+    let (owner, from) = (station.side.me(), reader.side.me());
+    let rights = rights_of(owner);
+    reader.side.replica.state(&rights[0]).expect("`pair` has given it the audience");
+    reader.takes(&station, &rights[1]);
+    reader.drive();
+    let names: Vec<String> = (0..60).map(|n| format!("key number {n}")).collect();
+    let changes: Vec<(&str, Option<u64>)> = names.iter().map(|name| (name.as_str(), Some(7))).collect();
+    station.side.set(&id.document, &changes);
+    station.broadcast.rights_changed();
+    station.drive();
+    let held = rights.map(|id| (id.clone(), station.side.replica.state(&id).unwrap()));
+    station.is_told(owner, from, &held);
+    let mut frames = Vec::new();
+    for at in (0..60_000).step_by(50) {
+        frames.extend(station.frames_between(at, at + 50));
+        if station.long_messages().0 > 0 {
+            break;
+        }
+    }
+    (station, reader, id, frames)
+}
+
+/// The rest of a long message does not leave once all that listen have its content, however that came to them.
+#[test]
+fn a_long_message_ends_when_all_hold_its_content() {
+    let (mut station, reader, id, _) = long_map();
+    assert_eq!(station.long_messages(), (1, 0));
+    let (owner, peer, layer) = (station.side.me(), reader.side.me(), id.hash());
+    let state = station.side.replica.state(&id).unwrap();
+    let other = PeerId([9; 32]);
+    for (to, left) in [(other, 1), (peer, 0)] {
+        let delivered = Input::DeliveredElsewhere { owner, peer: to, layer, state };
+        station.broadcast.input(&station.side.core, RADIO, delivered);
+        assert_eq!(station.long_messages(), (left, 0));
+    }
+}
+
+/// What is missing of a long message is not asked for once its sender reports nothing that is not held here.
+#[test]
+fn a_part_of_what_is_held_by_another_way_is_dropped() {
+    let (mut station, mut reader, id, mut frames) = long_map();
+    frames.extend(station.frames_between(1_000, 60_000));
+    let is_fragment = |frame: &Vec<u8>| Header::decode(frame).unwrap().0.kind == Kind::FRAGMENT;
+    let lost = frames.iter().rposition(is_fragment).unwrap();
+    let before: Vec<_> = frames.iter().take(lost).filter(|frame| !is_fragment(frame)).collect();
+    let first = frames.iter().find(|frame| is_fragment(frame));
+    for frame in before.into_iter().chain(first) {
+        reader.broadcast.receive(&mut reader.side.core, RADIO, frame);
+    }
+    assert_eq!(reader.long_messages(), (0, 1));
+    let owner = station.side.me();
+    let [audience, keys] = rights_of(owner);
+    let all = [audience, keys, id.clone()].map(|id| (id.clone(), station.side.replica.state(&id).unwrap()));
+    reader.side.at(Millis::from_secs(3_600));
+    reader.is_told(owner, owner, &all);
+    assert_eq!(reader.long_messages(), (0, 1), "it lacks the map");
+    reader.takes(&station, &id);
+    reader.drive();
+    reader.is_told(owner, owner, &all);
+    assert_eq!(reader.long_messages(), (0, 0));
 }
 
 // ---- split commits ---------------------------------------------------------------------------------------

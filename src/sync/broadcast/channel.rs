@@ -179,6 +179,28 @@ impl BroadcastChannel {
         covered.map(|(_, sent)| sent.at).max()
     }
 
+    /// Whether these listeners, and all that are present, hold a state of a layer or want none.
+    pub(super) fn all_hold(
+        &self,
+        now: Mono,
+        present: &Present,
+        layer: &LayerHash,
+        state: State,
+        targets: &BTreeSet<PeerId>,
+    ) -> bool {
+        let is_document = self.is_document(layer);
+        let concerned = |peer: &PeerId| targets.contains(peer) || is_present(present, peer, now);
+        let concerned = self.listeners.iter().filter(|(peer, _)| concerned(peer));
+        concerned
+            .map(|(_, listener)| listener)
+            .all(|listener| listener.has(layer, state) || (listener.observes && is_document))
+    }
+
+    /// Whether a layer is of a kind that a node which only observes its owner does not take.
+    fn is_document(&self, layer: &LayerHash) -> bool {
+        self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX)
+    }
+
     /// The states of a layer that listeners reported, or are known to hold.
     pub(super) fn shown(&self, layer: &LayerHash) -> impl Iterator<Item = State> {
         self.listeners.values().filter_map(|listener| listener.state(layer))
@@ -475,7 +497,7 @@ impl BroadcastChannel {
 
     fn lacking(&self, layer: &LayerHash, present: &Present, now: Mono) -> Vec<(&PeerId, &ChannelListener)> {
         let state = self.ours().get(layer).expect("a layer of a channel has a state");
-        let is_document = self.inventory.layers.get(layer).is_none_or(|held| held.rank > OBSERVED_RANK_MAX);
+        let is_document = self.is_document(layer);
         let lacks = |listener: &ChannelListener| listener.lacks(layer, state, is_document);
         let is_present = |peer| is_present(present, peer, now);
         self.listeners.iter().filter(|(peer, listener)| is_present(peer) && lacks(listener)).collect()

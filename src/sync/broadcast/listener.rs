@@ -120,6 +120,13 @@ impl ChannelListener {
         self.known_at
     }
 
+    /// Whether a node that holds `ours` holds all that it reports.
+    pub(super) fn brings_nothing(&self, ours: &Frontier) -> bool {
+        self.known
+            && self.unseen.is_empty()
+            && self.theirs.iter().all(|(layer, state)| !ours.is_behind(layer, *state))
+    }
+
     pub(super) fn unrecognised(&self) -> Option<Unrecognised> {
         self.unrecognised
     }

@@ -30,7 +30,7 @@ mod status;
 mod timing;
 mod transmission;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_transports::PeerId;
 
@@ -313,6 +313,26 @@ impl BroadcastEngine {
     pub fn may_have(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId, state: State) -> bool {
         let listener = self.channels.get(owner).and_then(|channel| channel.listener(peer));
         listener.is_some_and(|listener| listener.may_have(layer, state))
+    }
+
+    /// Whether all of these listeners, and all that are present, hold a state of a layer.
+    pub fn all_hold(
+        &self,
+        now: Mono,
+        owner: &PeerId,
+        layer: &LayerHash,
+        state: State,
+        targets: &BTreeSet<PeerId>,
+    ) -> bool {
+        let channel = self.channels.get(owner);
+        channel.is_some_and(|channel| channel.all_hold(now, &self.presence, layer, state, targets))
+    }
+
+    /// Whether this node holds all that a listener has reported just now on a channel.
+    pub fn brings_nothing(&self, now: Mono, owner: &PeerId, peer: &PeerId) -> bool {
+        let Some(channel) = self.channels.get(owner) else { return false };
+        let listener = channel.listener(peer).filter(|listener| listener.known_at() == Some(now));
+        listener.is_some_and(|listener| listener.brings_nothing(channel.ours()))
     }
 
     /// The present peers that listen on a channel.

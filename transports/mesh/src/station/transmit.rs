@@ -129,6 +129,12 @@ impl Station {
         self.listener.is_quiet(now, channel)
     }
 
+    /// This node holds all that a member reports in this audience: what is missing of that member's long messages is not asked for any
+    /// more, unless one is still on its way.
+    pub fn holds_all_of(&mut self, now: Mono, channel: PeerId, sender: PeerId) {
+        self.listener.holds_all_of(now, channel, sender);
+    }
+
     /// Whether a long message is still held.
     pub fn holds(&self, message: MessageId) -> bool {
         self.sender.holds(message)

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tombolo_mesh::bulk::fragment::{
     Assembler, FragmentError, MemoryLimits, OutFragment, OutMessage, Progress, Sender, SenderLimits, Source,
 };
-use tombolo_mesh::bulk::repair::Listener;
+use tombolo_mesh::bulk::repair::{GOES_ON_WITHIN, Listener};
 use tombolo_mesh::time::{Millis, Mono};
 use tombolo_mesh::{PeerId, SplitMix64};
 
@@ -175,6 +175,26 @@ fn damaged_fragments_of_what_was_delivered_are_not_asked_for_long() {
         let held = listener.assembler();
         assert_eq!((held.counts().delivered, held.open_messages()), (1, 0), "{damaged} damaged fragments");
     }
+}
+
+/// A relay or a cable has brought what a message was about: its rest is asked for no more, however late the first question might leave.
+/// What is still on its way goes on, and so does what another sends.
+#[test]
+fn what_is_held_by_another_way_is_not_asked_for() {
+    let (mut sender, burst) = begun(&content(500, 5), 104);
+    let mut listener = Listener::new(MemoryLimits::default(), Millis::from_ms(FRAME_AIRTIME_MS), 1);
+    for from in [peer(2), peer(4)] {
+        listener.fragment(Mono::ZERO, peer(1), from, &burst[0].payload).unwrap();
+    }
+    let open = |listener: &Listener| listener.assembler().open_messages();
+    listener.holds_all_of(Mono::from_ms(60_000), peer(1), peer(2));
+    assert_eq!(open(&listener), 2, "more of it may come");
+    let later = Mono::ZERO + GOES_ON_WITHIN;
+    listener.holds_all_of(later, peer(1), peer(2));
+    assert_eq!(open(&listener), 1);
+    listener.holds_all_of(later, peer(1), peer(4));
+    assert_eq!((open(&listener), listener.poll_timeout()), (0, None));
+    assert_eq!(repaired(&mut sender, &mut listener), 0);
 }
 
 /// A sender starts again and cuts the same message, of the same id, into shorter fragments. What its listeners hold of the longer

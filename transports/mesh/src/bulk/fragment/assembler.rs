@@ -193,6 +193,11 @@ impl Assembler {
         self.counts.expired += (before - self.open.len()) as u64;
     }
 
+    /// Drops what a source has begun and not gone on with for `pause`: it brings nothing new.
+    pub fn drop_begun(&mut self, now: Mono, source: &Source, pause: Millis) {
+        self.open.retain(|(of, _), assembly| of != source || now.since(assembly.progress_at) < pause);
+    }
+
     /// Drops all of a channel: it is no longer ours to hear.
     pub fn drop_channel(&mut self, channel: &PeerId) {
         self.open.retain(|(source, _), _| source.channel != *channel);

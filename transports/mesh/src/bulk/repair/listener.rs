@@ -23,6 +23,8 @@ const SILENCE: Millis = Millis::from_ms(60_000);
 const SILENCE_FRAMES: u64 = 20;
 /// A sender's fragments are not expected slower than this; then one is lost, or the sender waits for its turn.
 const PACE_MAX: Millis = Millis::from_ms(60_000);
+/// A message that got a fragment so short a while ago is still on its way.
+pub const GOES_ON_WITHIN: Millis = Millis::from_ms(600_000);
 /// Sources with a budget; beyond, the one unheard for longest starts again.
 const EARS_MAX: usize = 256;
 
@@ -96,6 +98,13 @@ impl Listener {
     /// What is held, and the counters.
     pub fn assembler(&self) -> &Assembler {
         &self.assembler
+    }
+
+    /// What a source has sent so far is held here, by its own report: a message of it that is not whole yet brings nothing new, and is
+    /// not asked for any more. One that got a fragment within [`GOES_ON_WITHIN`] goes on: the report may be older than it.
+    pub fn holds_all_of(&mut self, now: Mono, channel: PeerId, sender: PeerId) {
+        self.assembler.drop_begun(now, &Source { channel, sender }, GOES_ON_WITHIN);
+        self.forget_closed();
     }
 
     /// Drops all of a channel.

@@ -25,7 +25,8 @@
 //! [`SPREAD_FRAMES`] have gone by. Another's question that covers its own is as good as its own; a fragment heard
 //! that fills a gap restarts the wait. Unanswered, it waits twice as long each time, up to an hour, and goes on
 //! for [`AGE_MAX`](crate::bulk::fragment::AGE_MAX): an interrupted transfer goes on where it was. A frame from a
-//! sender that had been silent brings the next question forward.
+//! sender that had been silent brings the next question forward. Once the layer above knows that all that this sender
+//! has is held, by whatever way it came, what is not whole is dropped and asked for no more.
 //!
 //! The sender takes the questions of one *round* together: what counts for a block is the listener that lacks
 //! most. It sends fragments of parity that no listener has heard yet, which serve listeners that lack different ones;
@@ -43,7 +44,7 @@ mod budget;
 mod listener;
 
 pub use budget::Budget;
-pub use listener::{Listener, OutNack};
+pub use listener::{GOES_ON_WITHIN, Listener, OutNack};
 
 use crate::bulk::fragment::{Layout, MessageId};
 use crate::bulk::parity::BLOCK_FRAGMENTS_MAX;
