@@ -46,7 +46,7 @@ pub const OWNER_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// cross it is refused whole. The largest layer of the format fits; only many small entries take more than twice their CBOR.
 pub const OWNER_MEMORY_MAX: usize = 2 * OWNER_BYTES_MAX;
 /// Older states kept per snapshot layer, as bases for deltas. The oldest goes first.
-pub const STATES_KEPT_MAX: usize = 8;
+pub const STATES_KEPT_MAX: usize = 16;
 /// Bytes of those older states per layer.
 pub const STATES_KEPT_BYTES_MAX: usize = 256 * 1024;
 /// Sequence and root pairs remembered per map layer: bases that a peer may name. The oldest goes first.

@@ -13,15 +13,23 @@ use std::collections::BTreeMap;
 use tombolo_delta::{Map, Value};
 use tombolo_mesh::airtime::ledger::Priority;
 use tombolo_mesh::airtime::pace::{ClassPace, Urgency};
+use tombolo_transports::PeerId;
 
-use crate::broadcast::RadioLink;
-use crate::layer::{Content, DocumentName, LayerHash, LayerId};
+use crate::broadcast::{RadioContext, RadioLink};
+use crate::core::Core;
+use crate::layer::{Content, DocumentName, LayerHash, LayerId, Sequence};
 use crate::replica::Replica;
+use crate::router::{Class, Preference, RoutePolicy};
 use crate::sync::broadcast::Transmission;
 use crate::time::{Millis, Mono};
 
 /// Layers whose last transmission is remembered; the oldest is forgotten for a further one, which makes it one that was never sent.
 const LAYERS_MAX: usize = 1_024;
+/// A routine state of a layer leaves this long after the one before it, where the operator has set no order of links: so its reader has it
+/// within the deadline of its class, and the air is spared every state that the next would have replaced by then.
+const ROUTINE_EVERY: Millis = Class::State.deadline();
+/// An author adds up to so many frame times at random: nodes that publish at the same moment would meet on air each time.
+const ROUTINE_SPREAD_FRAMES: u64 = 8;
 /// Bytes of payload of a usual frame with a state or a change of a document.
 const USUAL_BYTES: usize = 100;
 
@@ -30,21 +38,27 @@ const USUAL_BYTES: usize = 100;
 pub(super) struct LayerPacing {
     states: ClassPace,
     documents: ClassPace,
+    /// The node has no order of links: routine states spare the air.
+    spares: bool,
     sent: BTreeMap<LayerHash, SentLayer>,
 }
 
-/// The last transmission of a layer.
+/// The last transmission of a layer, by this node or another.
 #[derive(Clone, Copy, Debug)]
 struct SentLayer {
     at: Mono,
-    /// What of it a person would want to know at once, as a digest.
-    news: [u8; 8],
+    /// When a routine state of it may follow.
+    routine_at: Mono,
+    sequence: Sequence,
+    /// What of it a person would want to know at once, as a digest; none: all of it.
+    news: Option<[u8; 8]>,
 }
 
 impl LayerPacing {
     /// The paces of a radio that has sent nothing.
     pub(super) fn new(now: Mono) -> Self {
-        LayerPacing { states: ClassPace::new(now), documents: ClassPace::new(now), sent: BTreeMap::new() }
+        let (states, documents) = (ClassPace::new(now), ClassPace::new(now));
+        LayerPacing { states, documents, spares: true, sent: BTreeMap::new() }
     }
 
     fn of(&self, class: Priority) -> Option<&ClassPace> {
@@ -86,14 +100,22 @@ impl LayerPacing {
         });
     }
 
-    fn note(&mut self, now: Mono, layer: LayerHash, news: [u8; 8]) {
+    fn note(&mut self, layer: LayerHash, sent: SentLayer) {
         if self.sent.len() >= LAYERS_MAX
             && !self.sent.contains_key(&layer)
             && let Some(oldest) = self.sent.iter().min_by_key(|(_, sent)| sent.at).map(|(layer, _)| *layer)
         {
             self.sent.remove(&oldest);
         }
-        self.sent.insert(layer, SentLayer { at: now, news });
+        self.sent.insert(layer, sent);
+    }
+
+    /// Another node has sent a state. One that was sent or heard before changes nothing: a member could keep the next one back by
+    /// repeating it.
+    fn note_heard(&mut self, layer: LayerHash, heard: SentLayer) {
+        if self.sent.get(&layer).is_none_or(|sent| sent.sequence < heard.sequence) {
+            self.note(layer, heard);
+        }
     }
 }
 
@@ -101,11 +123,30 @@ impl RadioLink {
     /// How urgent the present state of a layer is: for a person who is sent it, or for listeners that hold no state of it.
     pub(super) fn urgency(&self, replica: &Replica, id: &LayerId, is_unknown: bool) -> Urgency {
         let sent = self.pacing.sent.get(&id.hash());
-        let is_news = || sent.is_none_or(|sent| sent.news != news_of(replica, id));
+        let is_news = || sent.is_none_or(|sent| sent.news != Some(news_of(replica, id)));
         match class_of(id) {
             Priority::State if !is_unknown && !is_news() => Urgency::Routine,
             _ => Urgency::News,
         }
+    }
+
+    /// Follows what the operator has set for the node.
+    pub(super) fn follow_policy(&mut self, policy: &RoutePolicy) {
+        self.pacing.spares = policy.node() == Preference::Auto;
+    }
+
+    /// Whether a new state of a layer brings nothing but figures and leaves when the air has had none of it for a while.
+    pub(super) fn is_spared(&self, replica: &Replica, id: &LayerId) -> bool {
+        self.pacing.spares && self.urgency(replica, id, false) == Urgency::Routine
+    }
+
+    /// Until when a routine state of a layer spares the air, for listeners that have no order of links set for them.
+    pub(super) fn spared_until(&self, cx: &RadioContext<'_>, id: &LayerId, to: &[PeerId]) -> Option<Mono> {
+        let document = Some((&id.document.owner, id.document.name.as_str()));
+        let policy = &cx.unicast.router().policy;
+        let routine_at = self.pacing.sent.get(&id.hash())?.routine_at;
+        let is_auto = |peer| policy.route(peer, document).order().0 == Preference::Auto;
+        Some(routine_at).filter(|at| *at > cx.core.now() && to.iter().all(is_auto))
     }
 
     /// Until when a frame of a class has to wait for its pace; `None`: it does not.
@@ -129,10 +170,18 @@ impl RadioLink {
     /// The time between two usual frames of a class at its pace, if it always has something to send; `None`: it has no pace.
     pub fn sends_every(&self, now: Mono, class: Priority) -> Option<Millis> {
         self.pacing.of(class)?;
-        ClassPace::interval(
-            self.station.ledger_view().of_hour_us(now, class),
-            self.station.airtime_us(USUAL_BYTES),
-        )
+        let of_hour_us = self.station.ledger_view().of_hour_us(now, class);
+        let interval = ClassPace::interval(of_hour_us, self.station.airtime_us(USUAL_BYTES))?;
+        let is_spared = class == Priority::State && self.pacing.spares;
+        Some(if is_spared { interval.max(ROUTINE_EVERY) } else { interval })
+    }
+
+    /// Whether less than half of what upkeep may have of an hour is left: what is left serves the usual heartbeats, and early ones would take
+    /// the airtime of documents.
+    pub(super) fn upkeep_is_scarce(&mut self, now: Mono) -> bool {
+        let ledger = self.station.ledger();
+        let whole_us = ledger.whole_us(Priority::Upkeep).unwrap_or_default();
+        ledger.left_us(now, Priority::Upkeep) < whole_us / 2
     }
 
     /// The time between two node states of this node: what waits no longer than that waits for its pace.
@@ -152,8 +201,33 @@ impl RadioLink {
 
     /// A layer's present state is on its way in many frames, which the ledger spreads.
     pub(super) fn note_begun(&mut self, now: Mono, replica: &Replica, id: &LayerId) {
-        let news = if class_of(id) == Priority::State { news_of(replica, id) } else { [0; 8] };
-        self.pacing.note(now, id.hash(), news);
+        let Some(sequence) = replica.state(id).map(|state| state.sequence) else { return };
+        let routine_at = now + ROUTINE_EVERY + self.engine.waits().frames(ROUTINE_SPREAD_FRAMES);
+        let news = Some(digest_of(replica, id));
+        self.pacing.note(id.hash(), SentLayer { at: now, routine_at, sequence, news });
+    }
+
+    /// Another node has sent a layer's present state.
+    pub(super) fn note_heard(&mut self, core: &Core, replica: &Replica, id: &LayerId) {
+        if let Some(state) = replica.state(id) {
+            self.note_heard_news(core, id, state.sequence, Some(digest_of(replica, id)));
+        }
+    }
+
+    /// Another node has sent an older state of a layer than the one held: what is news in that stays news.
+    pub(super) fn note_older_heard(&mut self, core: &Core, id: &LayerId, sequence: Sequence) {
+        let before = self.pacing.sent.get(&id.hash()).and_then(|sent| sent.news);
+        self.note_heard_news(core, id, sequence, before);
+    }
+
+    /// Who has sent a state of a layer sends the next one as well, so this node lets it go first; not with what this node wrote itself.
+    fn note_heard_news(&mut self, core: &Core, id: &LayerId, sequence: Sequence, news: Option<[u8; 8]>) {
+        if id.author == core.me {
+            return;
+        }
+        let (at, others) = (core.now(), self.engine.timing().frame * ROUTINE_SPREAD_FRAMES);
+        let routine_at = at + ROUTINE_EVERY + others + self.engine.waits().relay();
+        self.pacing.note_heard(id.hash(), SentLayer { at, routine_at, sequence, news });
     }
 }
 
@@ -166,6 +240,10 @@ pub(crate) fn class_of(id: &LayerId) -> Priority {
         DocumentName::STATE => Priority::State,
         _ => Priority::Document,
     }
+}
+
+fn digest_of(replica: &Replica, id: &LayerId) -> [u8; 8] {
+    if class_of(id) == Priority::State { news_of(replica, id) } else { [0; 8] }
 }
 
 /// What of a node state is news: all that is no figure.
@@ -184,4 +262,28 @@ fn news_of(replica: &Replica, id: &LayerId) -> [u8; 8] {
     let mut digest = [0; 8];
     blake3::Hasher::new().update(&tombolo_delta::to_cbor(&Value::Map(news))).finalize_xof().fill(&mut digest);
     digest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_is_repeated_keeps_no_relay_back() {
+        let mut pacing = LayerPacing::new(Mono::ZERO);
+        let layer = LayerHash([1; 8]);
+        let heard = |s: u64, sequence| SentLayer {
+            at: Mono::from_ms(s * 1_000),
+            routine_at: Mono::from_ms(s * 1_000) + ROUTINE_EVERY,
+            sequence: Sequence::new(sequence).unwrap(),
+            news: None,
+        };
+        pacing.note_heard(layer, heard(10, 5));
+        for s in 11..100 {
+            pacing.note_heard(layer, heard(s, 5 - s % 3));
+        }
+        assert_eq!(pacing.sent[&layer].routine_at, Mono::from_ms(10_000) + ROUTINE_EVERY);
+        pacing.note_heard(layer, heard(100, 6));
+        assert_eq!(pacing.sent[&layer].routine_at, Mono::from_ms(100_000) + ROUTINE_EVERY);
+    }
 }

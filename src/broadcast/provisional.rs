@@ -10,6 +10,7 @@
 
 use tombolo_delta::{Context, Value};
 use tombolo_mesh::airtime::ledger::Priority;
+use tombolo_mesh::airtime::pace::Urgency;
 use tombolo_mesh::frame::keys::pair::{PAIR_TAG_BYTES, PairKey, pair_tag, pair_tag_holds};
 use tombolo_mesh::station::Outgoing;
 use tombolo_transports::PeerId;
@@ -109,12 +110,13 @@ impl RadioLink {
         let me = cx.core.me;
         let Some(id) = self.unsigned.due.take() else { return SendOutcome::Nothing };
         let urgency = self.urgency(cx.replica, &id, false);
-        if let Some(at) = self.paced_until(cx.core.now(), Priority::State, urgency) {
+        let listeners = self.engine.listeners(&me, cx.core.now());
+        let spared = if urgency == Urgency::Routine { self.spared_until(cx, &id, &listeners) } else { None };
+        if let Some(at) = self.paced_until(cx.core.now(), Priority::State, urgency).max(spared) {
             // A newer one takes its place if it comes before that.
             self.unsigned.due = Some(id);
             return SendOutcome::Wait(at);
         }
-        let listeners = self.engine.listeners(&me, cx.core.now());
         let base = self.engine.state(&me, &id.hash());
         let bytes = base.and_then(|base| unsigned(cx.core, cx.replica, &id, base, &listeners));
         let Some(bytes) = bytes else { return SendOutcome::Nothing };

@@ -190,8 +190,14 @@ impl RadioLink {
             rank: rank(&id.document.name),
             from,
             ours: id.author == core.me,
+            is_routine: self.is_spared(replica, id),
         };
         self.input(core, input);
+        if from.is_some() {
+            // All who listen may report it as their base, to this node as well.
+            self.note_heard(core, replica, id);
+            replica.pin_base(id, state.sequence);
+        }
     }
 }
 

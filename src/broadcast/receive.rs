@@ -14,7 +14,7 @@ use crate::broadcast::{Broadcast, NodeParts, RadioLink, kinds};
 use crate::core::Core;
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
-use crate::layer::{LayerHash, Sequence, SignedHead};
+use crate::layer::{LayerHash, LayerId, Sequence, SignedHead};
 use crate::limits::{OWN_STATE_WAIT, OWN_STATE_WAIT_ON_AIR_MAX};
 use crate::replica::{Origin, Replica};
 use crate::sync::broadcast::Input;
@@ -199,7 +199,7 @@ impl Broadcast {
     pub fn state_received(
         &mut self,
         core: &Core,
-        replica: &Replica,
+        replica: &mut Replica,
         link: LinkId,
         from: PeerId,
         signed: &SignedHead,
@@ -207,7 +207,19 @@ impl Broadcast {
         let id = &signed.head.layer;
         if replica.layer(id).is_some_and(|held| held.signed == *signed) {
             let (layer, state) = (id.hash(), State::of(signed));
+            if let Some(radio) = self.radios.get_mut(&link) {
+                radio.note_heard(core, replica, id);
+            }
+            // All who listen may report it as their base, to this node as well.
+            replica.pin_base(id, state.sequence);
             self.input(core, link, Input::Overheard { owner: id.document.owner, from, layer, state });
+        }
+    }
+
+    /// A state arrived by radio that is older than the one held, which came by another link meanwhile.
+    pub fn older_received(&mut self, core: &Core, link: LinkId, id: &LayerId, sequence: Sequence) {
+        if let Some(radio) = self.radios.get_mut(&link) {
+            radio.note_older_heard(core, id, sequence);
         }
     }
 

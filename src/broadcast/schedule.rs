@@ -85,6 +85,7 @@ pub(super) enum HandOver {
 impl RadioLink {
     /// Writes what the station wants written, and gives the radio a frame if it takes one.
     pub(super) fn drive(&mut self, cx: &mut RadioContext<'_>) {
+        self.follow_policy(&cx.unicast.router().policy);
         self.repeat_calls(cx);
         self.send_answers(cx.core.now());
         self.ask_for_keys(cx);
@@ -155,6 +156,9 @@ impl RadioLink {
         }
         if !self.unsigned.is_due() && self.engine.poll_timeout(now).is_none_or(|at| at > now) {
             return offers;
+        }
+        if self.upkeep_is_scarce(now) {
+            self.engine.drop_early_heartbeat(now);
         }
         let mut due = self.engine.transmissions(now);
         self.pacing.order(&mut due);

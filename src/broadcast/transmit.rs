@@ -5,6 +5,7 @@ use crate::time::{Millis, Mono};
 use std::collections::BTreeSet;
 
 use tombolo_mesh::airtime::ledger::{Account, Priority};
+use tombolo_mesh::airtime::pace::Urgency;
 use tombolo_mesh::bulk::fragment::MessageId;
 use tombolo_mesh::frame::Kind as FrameKind;
 use tombolo_mesh::frame::keys::Mode;
@@ -236,8 +237,10 @@ impl RadioLink {
             self.sign_now(cx, &id);
             return SendOutcome::Wait(now);
         }
-        let urgency = self.urgency(cx.replica, &id, base.is_none());
-        if let Some(at) = self.paced_until(now, class_of(&id), urgency) {
+        let is_unknown = targets.iter().any(|peer| !self.engine.has_any(&owner, &layer, peer));
+        let urgency = self.urgency(cx.replica, &id, is_unknown);
+        let spared = if urgency == Urgency::Routine { self.spared_until(cx, &id, &targets) } else { None };
+        if let Some(at) = self.paced_until(now, class_of(&id), urgency).max(spared) {
             return SendOutcome::Wait(at);
         }
         let supply = LayerSupply { owner, layer, base, targets, rank };

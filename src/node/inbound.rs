@@ -130,7 +130,7 @@ impl Node {
             ApplyOutcome::Stored(stored) => self.stored(&stored, Some(&origin), Some(origin.peer())),
             ApplyOutcome::Known(signed) => match origin {
                 Origin::Radio { link, peer, .. } => {
-                    self.broadcast.state_received(&self.core, &self.replica, link, peer, &signed);
+                    self.broadcast.state_received(&self.core, &mut self.replica, link, peer, &signed);
                 }
                 Origin::Link { peer } => self.unicast.acknowledge(&self.core, peer, &signed.head.layer),
             },
@@ -159,7 +159,13 @@ impl Node {
             ApplyOutcome::TransferBegun(id) if id.author == self.core.me => {
                 self.desk().commands.lose_recall();
             }
-            ApplyOutcome::Superseded | ApplyOutcome::TransferBegun(_) | ApplyOutcome::Rejected(_) => {}
+            ApplyOutcome::Superseded(id, sequence) => {
+                if let Origin::Radio { link, .. } = origin {
+                    self.broadcast.older_received(&self.core, link, &id, sequence);
+                    self.replica.pin_base(&id, sequence);
+                }
+            }
+            ApplyOutcome::Old | ApplyOutcome::TransferBegun(_) | ApplyOutcome::Rejected(_) => {}
         }
     }
 

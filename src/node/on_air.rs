@@ -104,7 +104,7 @@ impl Node {
         let Ok(envelope) = decode_air(channel, bytes) else { return false };
         let signed = envelope.signed.clone();
         self.arrived(Origin::Radio { link, channel, peer: from }, Arriving::Whole(envelope));
-        self.broadcast.state_received(&self.core, &self.replica, link, from, &signed);
+        self.broadcast.state_received(&self.core, &mut self.replica, link, from, &signed);
         true
     }
 

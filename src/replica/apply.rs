@@ -11,7 +11,7 @@ use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
-use crate::layer::{ForkEvidence, Kind, Layer, LayerId, SignedHead};
+use crate::layer::{ForkEvidence, Kind, Layer, LayerId, Sequence, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
@@ -107,8 +107,10 @@ pub enum ApplyOutcome {
     Stored(Stored),
     /// This state, or a newer one, is held already. Of a whole envelope only the head was looked at, not its signature.
     Known(SignedHead),
-    /// A newer state is held already, or a fork that goes first.
-    Superseded,
+    /// A newer state of this layer is held already, or a fork that goes first. Its signature holds.
+    Superseded(LayerId, Sequence),
+    /// What seems to be an older state than the one held. Its signature was not looked at.
+    Old,
     /// It is large: its parts are asked for. Its signature holds.
     TransferBegun(LayerId),
     /// Rights or a quota refuse it.
@@ -170,7 +172,7 @@ impl Replica {
             Arriving::Delta(envelope) => match self.resolve(origin, &envelope) {
                 Resolved::New(candidate) => self.admit(core, origin, candidate),
                 Resolved::Known(signed) => ApplyOutcome::Known(signed),
-                Resolved::Old => ApplyOutcome::Superseded,
+                Resolved::Old => ApplyOutcome::Old,
                 Resolved::NoBase { tried } => {
                     // A digest may fit a base by chance, so this proves nothing against the sender; it is charged all the same.
                     if let (Origin::Link { peer }, 1..) = (origin, tried) {
@@ -240,7 +242,7 @@ impl Replica {
             }
             GateDecision::Superseded => {
                 candidate.reject(self);
-                ApplyOutcome::Superseded
+                ApplyOutcome::Superseded(signed.head.layer, signed.head.sequence)
             }
             GateDecision::Refused(refusal) => {
                 candidate.reject(self);

@@ -18,9 +18,10 @@ use crate::replica::Replaced;
 use crate::store::{ENTRIES_LOGGED_MAX, KeptState, KnownEntry, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
-/// Bases in use by radio that are kept whatever comes: the author's present anchor, the one before it, and the state that was sent
-/// last, which becomes the anchor once listeners report it. An author may sign hundreds of states between two that its radio sends.
-const BASES_IN_USE_MAX: usize = 3;
+/// Bases in use by radio that are kept whatever comes: those that deltas started from, and the states that were sent or heard since, one of
+/// which becomes the next base once listeners report it. Ten minutes may lie between two reports, and hundreds of states that their author signs
+/// between two that a radio sends.
+const BASES_IN_USE_MAX: usize = 10;
 
 /// The history of one layer.
 #[derive(Debug)]

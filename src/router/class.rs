@@ -52,7 +52,7 @@ impl Class {
     ];
 
     /// How long after it was sent a message of this class should have arrived.
-    pub fn deadline(self) -> Millis {
+    pub const fn deadline(self) -> Millis {
         match self {
             Class::Alarm => ALARM,
             Class::Command => COMMAND,

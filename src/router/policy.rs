@@ -345,11 +345,16 @@ impl RoutePolicy {
         self.changed.apply(change)
     }
 
+    /// The order of links of the node, where none is set for a peer or a document.
+    pub fn node(&self) -> Preference {
+        [&self.changed, &self.configured].iter().find_map(|set| set.node).unwrap_or_default()
+    }
+
     /// What applies to a message for a peer, about a document or none.
     pub fn route(&self, peer: &PeerId, document: Option<(&PeerId, &str)>) -> Route {
         let both = [&self.changed, &self.configured];
         Route {
-            node: both.iter().find_map(|set| set.node).unwrap_or_default(),
+            node: self.node(),
             peer: both.iter().find_map(|set| set.peers.get(peer).copied()),
             document: document
                 .and_then(|(owner, name)| both.iter().find_map(|set| set.document(owner, name))),

@@ -246,6 +246,17 @@ impl BroadcastChannel {
         }
     }
 
+    /// Whether the newest state of a layer brings only what the next one brings as well.
+    pub(super) fn is_routine(&self, layer: &LayerHash) -> bool {
+        self.inventory.layers.get(layer).is_some_and(|held| held.is_routine)
+    }
+
+    pub(super) fn note_routine(&mut self, layer: &LayerHash, is_routine: bool) {
+        if let Some(held) = self.inventory.layers.get_mut(layer) {
+            held.is_routine = is_routine;
+        }
+    }
+
     /// A state that was received is not taken. It is reported as held, or it would be sent for ever; it is not sent on
     /// until rights or the layer change.
     pub(super) fn decline(&mut self, now: Mono, layer: LayerHash, state: State) {
@@ -299,8 +310,10 @@ impl BroadcastChannel {
 
     /// The frontier that a fingerprint of a listener is of, as far as it follows from what is held here.
     fn recognised(&self, fingerprint: Fingerprint, listener: &ChannelListener) -> Option<Frontier> {
-        let known = self.inventory.recognise(fingerprint);
-        known.or_else(|| self.inventory.recognise_present(fingerprint, listener))
+        let expected = listener.expected().into_iter().find(|frontier| fingerprint.is_of(frontier));
+        expected
+            .or_else(|| self.inventory.recognise(fingerprint))
+            .or_else(|| self.inventory.recognise_present(fingerprint, listener))
     }
 
     fn confirm_all(&mut self, peer: &PeerId, frontier: &Frontier) {

@@ -15,6 +15,8 @@ pub(super) const TRAILING_FRAMES: u64 = 16;
 const NEWS_INTERVAL_MIN: Millis = Millis::from_secs(30);
 /// News closer together than this many frame times are the same news, still on their way out.
 const SAME_NEWS_FRAMES: u64 = 4;
+/// So long after a routine state the next one should have followed: its interval, and half of it.
+const ROUTINE_MISSED: Millis = Millis::from_secs(180);
 /// No heartbeat comes early for an author's sake sooner than so many frame times after the last.
 const ACKNOWLEDGE_FRAMES: u64 = 64;
 
@@ -78,18 +80,32 @@ impl Heartbeats {
         }
     }
 
+    /// A routine state was sent. The next one brings what was missed as well, so a heartbeat follows only where that does not come; so does
+    /// a further one after news. `jitter` is a random part of a frame time.
+    pub(super) fn expect_routine(&mut self, now: Mono, timing: &Timing, jitter: Millis) {
+        let is_first_after_news = self.trailing == timing.frame * TRAILING_FRAMES;
+        self.note_interval(now, timing);
+        if !is_first_after_news {
+            self.early_at = Some(now + ROUTINE_MISSED + jitter);
+        }
+    }
+
     /// News were sent: a listener that missed them learns of it early. Where news come at an interval, the next are
     /// awaited first, since they bring what was missed as well. `jitter` is a random part of a frame time.
     pub(super) fn expect_early(&mut self, now: Mono, timing: &Timing, jitter: Millis) {
         self.trailing = timing.frame * TRAILING_FRAMES;
+        self.note_interval(now, timing);
+        let wait = self.news_interval.map_or(self.trailing, |interval| interval + interval / 2);
+        self.early_at = Some(now + wait + jitter);
+    }
+
+    fn note_interval(&mut self, now: Mono, timing: &Timing) {
         let since = self.news_at.map(|before| now.since(before));
         if since.is_none_or(|since| since > timing.frame * SAME_NEWS_FRAMES) {
-            let min = self.trailing.max(NEWS_INTERVAL_MIN);
+            let min = NEWS_INTERVAL_MIN.max(timing.frame * TRAILING_FRAMES);
             self.news_interval = since.filter(|gap| *gap > min && *gap < timing.heartbeat / 2);
             self.news_at = Some(now);
         }
-        let wait = self.news_interval.map_or(self.trailing, |interval| interval + interval / 2);
-        self.early_at = Some(now + wait + jitter);
     }
 
     /// One was sent. Early ones lie further and further apart until the usual interval is reached.
@@ -101,6 +117,14 @@ impl Heartbeats {
         self.trailing = self.trailing * 4;
         self.early_at = (Millis::from_ms(1)..usual).contains(&self.trailing).then(|| now + self.trailing);
         if self.early_at.is_none() {
+            self.trailing = Millis::ZERO;
+        }
+    }
+
+    /// No early one is sent that is due by now, and none after it for the same news.
+    pub(super) fn drop_early(&mut self, now: Mono) {
+        if self.early_at.is_some_and(|at| at <= now) {
+            self.early_at = None;
             self.trailing = Millis::ZERO;
         }
     }
@@ -133,5 +157,37 @@ impl Heartbeats {
 
     fn drop_needless(&mut self) {
         self.greetings.retain(|_, greeting| greeting.joins || !greeting.is_met || !greeting.has_reported);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMING: Timing = Timing { frame: Millis::from_ms(200), heartbeat: Millis::from_secs(1_200) };
+
+    /// Of routine states every two minutes, with one heartbeat at its usual time: none comes early, until the states stop.
+    #[test]
+    fn a_heartbeat_follows_a_routine_state_only_where_the_next_one_does_not_come() {
+        let mut heartbeats = Heartbeats::new(Mono::from_ms(600_000));
+        for minute in (0..20).step_by(2) {
+            let now = Mono::from_ms(minute * 60_000);
+            heartbeats.expect_routine(now, &TIMING, Millis::ZERO);
+            assert!(heartbeats.next() >= (now + ROUTINE_MISSED).min(heartbeats.usual_at));
+            if minute == 10 {
+                heartbeats.done(now, &TIMING, Millis::ZERO);
+                assert_eq!(heartbeats.next(), now + TIMING.heartbeat, "one shows what was sent");
+            }
+        }
+        assert_eq!(heartbeats.next(), Mono::from_ms(18 * 60_000) + ROUTINE_MISSED);
+    }
+
+    #[test]
+    fn a_routine_state_puts_off_no_heartbeat_after_news() {
+        let mut heartbeats = Heartbeats::new(Mono::from_ms(600_000));
+        let news_at = Mono::from_ms(10_000);
+        heartbeats.expect_early(news_at, &TIMING, Millis::ZERO);
+        heartbeats.expect_routine(news_at + TIMING.frame, &TIMING, Millis::ZERO);
+        assert_eq!(heartbeats.next(), news_at + TIMING.frame * TRAILING_FRAMES);
     }
 }

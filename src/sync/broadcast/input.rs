@@ -49,6 +49,8 @@ pub enum Input {
         from: Option<PeerId>,
         /// Whether this node is its author.
         ours: bool,
+        /// Whether it brings only what the next state brings as well.
+        is_routine: bool,
     },
     /// A peer and this node have joined by this radio. Each knows that the other is present, and nothing else.
     Joined {

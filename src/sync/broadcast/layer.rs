@@ -42,6 +42,8 @@ pub(super) struct ChannelLayer {
     pub(super) is_ours: bool,
     /// It is not taken, and only reported as held.
     pub(super) declined: bool,
+    /// Its newest state brings only what the next one brings as well.
+    pub(super) is_routine: bool,
 }
 
 impl ChannelLayer {

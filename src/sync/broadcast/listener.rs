@@ -115,6 +115,22 @@ impl ChannelListener {
         self.known && fingerprint.is_of(&self.theirs)
     }
 
+    /// What it holds if it received all that was sent to it since its last report, or all up to some moment; the latest first. Of a node
+    /// state that follows its pace only some are sent, so this node itself may never have held the same states together.
+    pub(super) fn expected(&self) -> Vec<Frontier> {
+        let mut frontier = self.theirs.clone();
+        let mut sent: Vec<_> =
+            self.supplied.iter().filter(|(layer, sent)| !self.has(layer, sent.state)).collect();
+        sent.iter().for_each(|(layer, sent)| frontier.set(**layer, Some(sent.state)));
+        sent.sort_by_key(|(_, sent)| sent.at);
+        let mut expected = Vec::with_capacity(sent.len());
+        while let Some((layer, _)) = sent.pop() {
+            expected.push(frontier.clone());
+            frontier.set(*layer, self.state(layer));
+        }
+        expected
+    }
+
     /// When it last sent a report that could be read in full.
     pub(super) fn known_at(&self) -> Option<Mono> {
         self.known_at
@@ -321,5 +337,35 @@ impl ChannelListener {
     /// This node's frontier was sent, and it can read that.
     pub(super) fn answered(&mut self) {
         (self.is_ahead, self.is_owed, self.is_unanswered) = (false, false, false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::Sequence;
+
+    /// Of a node state only each second one is sent, and a document between two of them: no two of these were held together here.
+    #[test]
+    fn what_was_sent_is_expected_together_and_up_to_each_moment() {
+        let state = |sequence| State {
+            sequence: Sequence::new(sequence).unwrap(),
+            root_prefix: [1, 2, 3, sequence as u8],
+        };
+        let [figures, notes] = [1, 2].map(|n| LayerHash([n; 8]));
+        let frontier = |of_figures, of_notes| {
+            let mut frontier = Frontier::default();
+            frontier.set(figures, Some(state(of_figures)));
+            frontier.set(notes, Some(state(of_notes)));
+            frontier
+        };
+        let mut listener = ChannelListener::default();
+        listener.recognised(Some(frontier(1, 1)), Mono::from_ms(1));
+        assert!(listener.expected().is_empty(), "nothing was sent");
+        listener.note_supplied(figures, state(3), Mono::from_ms(10));
+        listener.note_supplied(notes, state(2), Mono::from_ms(20));
+        let [both, first] = &listener.expected()[..] else { panic!("two moments") };
+        assert_eq!(both.fingerprint(), frontier(3, 2).fingerprint());
+        assert_eq!(first.fingerprint(), frontier(3, 1).fingerprint());
     }
 }

@@ -25,6 +25,7 @@ mod layer;
 mod listener;
 pub mod message;
 mod reach;
+mod reports;
 mod schedule;
 mod status;
 mod timing;
@@ -46,7 +47,7 @@ pub use transmission::Transmission;
 
 use channel::{BroadcastChannel, ChannelSettings, DueLayer};
 use heartbeats::Heartbeats;
-use message::{Fingerprint, FrontierMessage, Heartbeat, OTHERS_MAX};
+use message::{Heartbeat, OTHERS_MAX};
 use reach::ServedElsewhere;
 use timing::{ReplyDelays, Waits};
 
@@ -104,8 +105,13 @@ impl BroadcastEngine {
             Input::ChannelGone { owner } => {
                 self.channels.remove(&owner);
             }
-            Input::Stored { owner, layer, state, bases, rank, from, ours } => {
+            Input::Stored { owner, layer, state, bases, rank, from, ours, is_routine } => {
                 self.stored(now, owner, layer, LayerOffer { state, bases, rank }, from, ours);
+                self.note_routine(&owner, &layer, is_routine);
+                // Where other links serve all who listen, news are no reason to be heard on air.
+                if ours && self.participates(&owner) && self.concerns_the_air(now, &owner) {
+                    self.expect_early_heartbeat(now, is_routine);
+                }
             }
             Input::Joined { peer, asked } => self.joined(now, peer, asked),
             Input::Present { peer } => self.present(now, peer, None),
@@ -222,12 +228,14 @@ impl BroadcastEngine {
                 self.note_sender(owner, &me);
             }
             Transmission::Supply { owner, layer, base, targets, .. } => {
+                let mut is_routine = false;
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.supplied(now, *layer, *base, targets);
+                    is_routine = channel.is_routine(layer);
                 }
                 targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
-                self.expect_early_heartbeat(now);
+                self.expect_early_heartbeat(now, is_routine);
             }
             Transmission::Intermediate { owner, layer, state, targets } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
@@ -235,7 +243,7 @@ impl BroadcastEngine {
                 }
                 targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
-                self.expect_early_heartbeat(now);
+                self.expect_early_heartbeat(now, false);
             }
         }
     }
@@ -307,6 +315,12 @@ impl BroadcastEngine {
             (Some(state), Some(listener)) => listener.should_have(layer, state),
             _ => false,
         }
+    }
+
+    /// Whether a listener holds some state of a layer, or was sent one since its last report.
+    pub fn has_any(&self, owner: &PeerId, layer: &LayerHash, peer: &PeerId) -> bool {
+        let listener = self.channels.get(owner).and_then(|channel| channel.listener(peer));
+        listener.is_some_and(|listener| listener.newest(layer).is_some())
     }
 
     /// Whether a listener holds a state of a layer, or was sent it last.
@@ -389,9 +403,11 @@ impl BroadcastEngine {
         if let Some(from) = from {
             self.note_sender(&owner, &from);
         }
-        // Where other links serve all who listen, news are no reason to be heard on air.
-        if ours && self.concerns_the_air(now, &owner) {
-            self.expect_early_heartbeat(now);
+    }
+
+    fn note_routine(&mut self, owner: &PeerId, layer: &LayerHash, is_routine: bool) {
+        if let Some(channel) = self.channels.get_mut(owner) {
+            channel.note_routine(layer, is_routine);
         }
     }
 
@@ -456,90 +472,25 @@ impl BroadcastEngine {
         self.channels.iter().filter(|(owner, _)| **owner != self.me)
     }
 
-    fn expect_early_heartbeat(&mut self, now: Mono) {
+    fn expect_early_heartbeat(&mut self, now: Mono, is_routine: bool) {
         let jitter = self.waits.frames(1);
-        self.heartbeats.expect_early(now, &self.waits.timing, jitter);
-    }
-
-    // ---- what is received --------------------------------------------------------------------------------
-
-    fn received_heartbeat(&mut self, now: Mono, from: PeerId, heartbeat: &Heartbeat) {
-        self.present(now, from, Some(Millis::from_secs(heartbeat.next_by_s.into())));
-        self.note_sender(&from, &from);
-        self.received_fingerprint(now, from, from, Fingerprint::Own(heartbeat.fingerprint));
-        for (owner, quarter) in self.reported(from, &heartbeat.others) {
-            self.received_fingerprint(now, owner, from, Fingerprint::Other(quarter));
+        match is_routine {
+            true => self.heartbeats.expect_routine(now, &self.waits.timing, jitter),
+            false => self.heartbeats.expect_early(now, &self.waits.timing, jitter),
         }
     }
 
-    /// What the heartbeat of a peer reports of the channels of others, by owner. Two owners may have one alias by chance: each of
-    /// their channels takes the fingerprint that fits what is known there, or else the first.
-    fn reported(&self, from: PeerId, others: &[([u8; 2], u16)]) -> Vec<(PeerId, u16)> {
-        let mut reported = Vec::new();
-        for (n, (alias, first)) in others.iter().enumerate() {
-            if others.iter().take(n).any(|(before, _)| before == alias) {
-                continue;
-            }
-            let all: Vec<u16> =
-                others.iter().filter(|(of, _)| of == alias).map(|(_, quarter)| *quarter).collect();
-            let named = self.channels.iter().filter(|(_, channel)| channel.aliases.contains(alias));
-            for (owner, channel) in named {
-                let fits = |quarter: &u16| channel.fits(&from, Fingerprint::Other(*quarter));
-                let fitting = all.iter().copied().find(|quarter| all.len() > 1 && fits(quarter));
-                reported.push((*owner, fitting.unwrap_or(*first)));
-            }
-        }
-        // An owner reports its own channel in full.
-        reported.retain(|(owner, _)| *owner != from);
-        reported
+    /// Leaves out the early heartbeat that is due, if one is; the usual one follows.
+    pub fn drop_early_heartbeat(&mut self, now: Mono) {
+        self.heartbeats.drop_early(now);
     }
 
-    fn received_fingerprint(&mut self, now: Mono, owner: PeerId, from: PeerId, fingerprint: Fingerprint) {
-        if owner == self.me {
-            self.heartbeats.note_report(&from);
-        }
-        let delays = self.reply_delays(now, &owner, &from);
-        if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.received_fingerprint(now, from, fingerprint, &delays);
-        }
+    /// The random waits of this radio.
+    pub fn waits(&mut self) -> &mut Waits {
+        &mut self.waits
     }
 
-    fn received_frontier(&mut self, now: Mono, owner: PeerId, from: PeerId, frontier: &FrontierMessage) {
-        self.present(now, from, None);
-        if owner == self.me {
-            self.heartbeats.note_report(&from);
-        }
-        self.note_sender(&owner, &from);
-        let delays = self.reply_delays(now, &owner, &from);
-        let answer = self.answer_wait(now, &owner);
-        if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.received_frontier(now, from, frontier, &delays, answer);
-        }
-    }
-
-    fn received_question(&mut self, now: Mono, alias: &[u8; 2]) {
-        let Some(owner) = self.owner_of(alias) else { return };
-        let wait = self.answer_wait(now, &owner);
-        if let Some(channel) = self.channels.get_mut(&owner) {
-            channel.received_question(now + wait);
-        }
-        self.heartbeats.note_met(|peer| *peer == owner);
-    }
-
-    fn received_far_base(&mut self, now: Mono, owner: &PeerId) {
-        let Some(channel) = self.channels.get_mut(owner) else { return };
-        if !channel.received_far_base() {
-            return;
-        }
-        let readers = channel.readers().clamp(1, ACKNOWLEDGING_READERS_MAX) as u64;
-        let wait = self.waits.timing.settle() + self.waits.frames(4 * readers);
-        self.heartbeats.acknowledge(now, now + wait, &self.waits.timing);
-    }
-
-    fn owner_of(&self, alias: &[u8; 2]) -> Option<PeerId> {
-        let named = |channel: &BroadcastChannel| channel.aliases.contains(alias);
-        self.channels.iter().find(|(_, channel)| named(channel)).map(|(owner, _)| *owner)
-    }
+    // ---- who is present ----------------------------------------------------------------------------------
 
     fn present(&mut self, now: Mono, peer: PeerId, next_by: Option<Millis>) {
         let before = self.presence.get(&peer).copied();

@@ -3,7 +3,7 @@
 use super::heartbeats::TRAILING_FRAMES;
 use super::*;
 use crate::layer::Sequence;
-use crate::sync::broadcast::message::FrontierEntry;
+use crate::sync::broadcast::message::{FrontierEntry, FrontierMessage};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -90,7 +90,16 @@ impl World {
         states.push(next);
         let bases = states[..states.len() - 1].to_vec();
         let (owner, layer) = (*me, layer(number));
-        let stored = Input::Stored { owner, layer, state: next, bases, rank: 3, from: None, ours: true };
+        let stored = Input::Stored {
+            owner,
+            layer,
+            state: next,
+            bases,
+            rank: 3,
+            from: None,
+            ours: true,
+            is_routine: false,
+        };
         engine.handle_input(now, stored);
     }
 
@@ -179,7 +188,16 @@ impl Station {
                 states.push(state);
                 let from = Some(from);
                 let bases = states[..states.len() - 1].to_vec();
-                Input::Stored { owner: *owner, layer: *layer, state, bases, rank: 3, from, ours: false }
+                Input::Stored {
+                    owner: *owner,
+                    layer: *layer,
+                    state,
+                    bases,
+                    rank: 3,
+                    from,
+                    ours: false,
+                    is_routine: false,
+                }
             }
         };
         self.engine.handle_input(now, input);
@@ -205,7 +223,8 @@ fn write_and_deliver(world: &mut World, from: usize, to: usize) {
     let (state, bases) = (*states.last().unwrap(), states[..states.len() - 1].to_vec());
     let receiver = &mut world.stations[to];
     receiver.layers.insert((owner, layer), states);
-    let stored = Input::Stored { owner, layer, state, bases, rank: 3, from: None, ours: false };
+    let stored =
+        Input::Stored { owner, layer, state, bases, rank: 3, from: None, ours: false, is_routine: false };
     receiver.engine.handle_input(now, stored);
     for (at, peer) in [(to, peer(from)), (from, peer(to))] {
         let delivered = Input::DeliveredElsewhere { owner, peer, layer, state };
@@ -266,7 +285,16 @@ fn a_state_that_is_not_on_air_yet_is_not_announced() {
     let engine = &mut world.stations[0].engine;
     let before = of_owner(engine);
     let (layer, state, bases) = (layer(0), state(2), vec![state(1)]);
-    let stored = Input::Stored { owner, layer, state, bases, rank: STATE_RANK, from: None, ours: false };
+    let stored = Input::Stored {
+        owner,
+        layer,
+        state,
+        bases,
+        rank: STATE_RANK,
+        from: None,
+        ours: false,
+        is_routine: false,
+    };
     engine.handle_input(now, stored);
     assert_eq!(of_owner(engine), before, "nobody has been sent it");
     let supply = Transmission::Supply { owner, layer, base: None, targets: vec![peer(1)], rank: STATE_RANK };

@@ -46,7 +46,7 @@ pub(super) struct ReplyDelays {
 
 /// Draws random waits for one radio.
 #[derive(Debug)]
-pub(super) struct Waits {
+pub struct Waits {
     pub(super) timing: Timing,
     random: Random,
 }
@@ -62,7 +62,7 @@ impl Waits {
     }
 
     /// Between nothing and so many frame times.
-    pub(super) fn frames(&mut self, frames: u64) -> Millis {
+    pub fn frames(&mut self, frames: u64) -> Millis {
         self.up_to(self.timing.frame * frames)
     }
 
@@ -72,7 +72,7 @@ impl Waits {
     }
 
     /// A relay lets the author, and other relays, go first.
-    pub(super) fn relay(&mut self) -> Millis {
+    pub fn relay(&mut self) -> Millis {
         self.timing.frame * RELAY_FRAMES + self.frames(3 * RELAY_FRAMES)
     }
 

@@ -19,13 +19,16 @@ mod lossy_line;
 mod policies;
 mod presence;
 mod renewal;
+mod routine;
 mod states;
 mod views;
 
 use tombolo::federation::{RadioUse, TrustLevel};
+use tombolo::io::view::RouteOrder;
 use tombolo::layer::Kind;
 use tombolo::merge::KeyPath;
 use tombolo::node::{Admin, NodeState, Query, Reply, Write};
+use tombolo::router::Preference;
 use tombolo::time::{Millis, Mono};
 use tombolo_delta::Value;
 use tombolo_mesh::airtime::{Modulation, PhyRate};
@@ -54,6 +57,13 @@ fn join(field: &mut Field, inviter: usize, joiner: usize) {
     });
     assert!(joined, "no answer in six hours");
     assert!(matches!(answer, Some(Ok(Reply::Joined(_)))), "{answer:?}");
+}
+
+/// Sets the order of links of a node.
+fn prefer(field: &mut Field, at: usize, preference: Preference) {
+    let order = RouteOrder { preference: Some(preference), ..RouteOrder::default() };
+    let done = field.ask(at, Admin::Route(order));
+    assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 
 /// So many nodes with radios, all of which trust each other; they joined over cables that are gone.

@@ -16,6 +16,7 @@ fn rare_signatures_make_small_frames_and_what_is_unsigned_is_shown_as_such() {
     let mut config = FieldConfig::new(8, PhyRate::lora(Modulation::SF7_125));
     config.sign_every = 16;
     let (mut field, a, b) = parted(config);
+    prefer(&mut field, a, Preference::MeshFirst);
     let mut provisional = 0;
     let from = field.air.log().count();
     for minute in 1..=160 {
