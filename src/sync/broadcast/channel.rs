@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::LayerHash;
-use crate::sync::broadcast::STATE_RANK;
+use crate::sync::broadcast::heartbeats::News;
 use crate::sync::broadcast::input::LayerOffer;
 use crate::sync::broadcast::inventory::Inventory;
 use crate::sync::broadcast::layer::SupplyPlan;
@@ -14,6 +14,7 @@ use crate::sync::broadcast::message::{Fingerprint, FrontierMessage};
 use crate::sync::broadcast::schedule::FrontierSchedule;
 use crate::sync::broadcast::status::{LagKind, LayerLag, Presence};
 use crate::sync::broadcast::timing::ReplyDelays;
+use crate::sync::broadcast::{ALARMS_RANK, STATE_RANK};
 use crate::sync::frontier::{Frontier, State};
 use crate::time::{Millis, Mono};
 
@@ -246,9 +247,13 @@ impl BroadcastChannel {
         }
     }
 
-    /// Whether the newest state of a layer brings only what the next one brings as well.
-    pub(super) fn is_routine(&self, layer: &LayerHash) -> bool {
-        self.inventory.layers.get(layer).is_some_and(|held| held.is_routine)
+    /// How soon a listener has to learn that it missed the newest state of a layer.
+    pub(super) fn news(&self, layer: &LayerHash) -> News {
+        match self.inventory.layers.get(layer) {
+            Some(held) if held.rank == ALARMS_RANK => News::Alarm,
+            Some(held) if held.is_routine => News::Routine,
+            Some(_) | None => News::Usual,
+        }
     }
 
     pub(super) fn note_routine(&mut self, layer: &LayerHash, is_routine: bool) {

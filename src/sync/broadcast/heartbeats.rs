@@ -11,6 +11,8 @@ use crate::time::{Millis, Mono};
 /// After news, heartbeats come early, so that a listener that missed the news learns of them: this many frame times
 /// after, then four times as long, until the usual interval is reached.
 pub(super) const TRAILING_FRAMES: u64 = 16;
+/// The same after an alarm.
+const ALARM_TRAILING_FRAMES: u64 = 4;
 /// News closer together than this are one piece of work, and set no interval of their own.
 const NEWS_INTERVAL_MIN: Millis = Millis::from_secs(30);
 /// News closer together than this many frame times are the same news, still on their way out.
@@ -19,6 +21,17 @@ const SAME_NEWS_FRAMES: u64 = 4;
 const ROUTINE_MISSED: Millis = Millis::from_secs(180);
 /// No heartbeat comes early for an author's sake sooner than so many frame times after the last.
 const ACKNOWLEDGE_FRAMES: u64 = 64;
+
+/// What was sent, by how soon a listener has to learn that it missed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum News {
+    /// A state that brings only what the next one brings as well: a heartbeat follows only where that does not come.
+    Routine,
+    /// What somebody wrote. Where it comes at an interval, the next is awaited first, since it brings what was missed as well.
+    Usual,
+    /// An alarm.
+    Alarm,
+}
 
 #[derive(Debug)]
 pub(super) struct Heartbeats {
@@ -31,6 +44,8 @@ pub(super) struct Heartbeats {
     news_interval: Option<Millis>,
     /// The pause before the next early one; zero: none is due.
     trailing: Millis,
+    /// Whether those that come early are the first after an alarm.
+    is_for_alarm: bool,
     /// When one was sent last.
     last_at: Option<Mono>,
     /// The peers that have come, or come back.
@@ -56,6 +71,7 @@ impl Heartbeats {
             news_at: None,
             news_interval: None,
             trailing: Millis::ZERO,
+            is_for_alarm: false,
             last_at: None,
             greetings: BTreeMap::new(),
         }
@@ -80,23 +96,26 @@ impl Heartbeats {
         }
     }
 
-    /// A routine state was sent. The next one brings what was missed as well, so a heartbeat follows only where that does not come; so does
-    /// a further one after news. `jitter` is a random part of a frame time.
-    pub(super) fn expect_routine(&mut self, now: Mono, timing: &Timing, jitter: Millis) {
-        let is_first_after_news = self.trailing == timing.frame * TRAILING_FRAMES;
+    /// News were sent: a listener that missed them learns of it early. `jitter` is a random part of a frame time.
+    pub(super) fn expect_early(&mut self, now: Mono, timing: &Timing, jitter: Millis, news: News) {
         self.note_interval(now, timing);
-        if !is_first_after_news {
-            self.early_at = Some(now + ROUTINE_MISSED + jitter);
+        let trailing = timing.frame * TRAILING_FRAMES;
+        let has_first_ahead = (Millis::from_ms(1)..=trailing).contains(&self.trailing);
+        match news {
+            // The heartbeat that is due for other news shows it as well.
+            News::Routine if has_first_ahead => {}
+            News::Usual if self.is_for_alarm => {}
+            News::Routine => self.early_at = Some(now + ROUTINE_MISSED + jitter),
+            News::Usual => {
+                let wait = self.news_interval.map_or(trailing, |interval| interval + interval / 2);
+                (self.trailing, self.early_at) = (trailing, Some(now + wait + jitter));
+            }
+            News::Alarm => {
+                let wait = timing.frame * ALARM_TRAILING_FRAMES;
+                (self.trailing, self.early_at) = (wait, Some(now + wait + jitter));
+                self.is_for_alarm = true;
+            }
         }
-    }
-
-    /// News were sent: a listener that missed them learns of it early. Where news come at an interval, the next are
-    /// awaited first, since they bring what was missed as well. `jitter` is a random part of a frame time.
-    pub(super) fn expect_early(&mut self, now: Mono, timing: &Timing, jitter: Millis) {
-        self.trailing = timing.frame * TRAILING_FRAMES;
-        self.note_interval(now, timing);
-        let wait = self.news_interval.map_or(self.trailing, |interval| interval + interval / 2);
-        self.early_at = Some(now + wait + jitter);
     }
 
     fn note_interval(&mut self, now: Mono, timing: &Timing) {
@@ -115,15 +134,16 @@ impl Heartbeats {
         self.greetings.clear();
         self.usual_at = now + usual + jitter;
         self.trailing = self.trailing * 4;
+        self.is_for_alarm &= self.trailing <= timing.frame * TRAILING_FRAMES;
         self.early_at = (Millis::from_ms(1)..usual).contains(&self.trailing).then(|| now + self.trailing);
         if self.early_at.is_none() {
             self.trailing = Millis::ZERO;
         }
     }
 
-    /// No early one is sent that is due by now, and none after it for the same news.
+    /// No early one is sent that is due by now, and none after it for the same news, unless that is an alarm.
     pub(super) fn drop_early(&mut self, now: Mono) {
-        if self.early_at.is_some_and(|at| at <= now) {
+        if !self.is_for_alarm && self.early_at.is_some_and(|at| at <= now) {
             self.early_at = None;
             self.trailing = Millis::ZERO;
         }
@@ -172,7 +192,7 @@ mod tests {
         let mut heartbeats = Heartbeats::new(Mono::from_ms(600_000));
         for minute in (0..20).step_by(2) {
             let now = Mono::from_ms(minute * 60_000);
-            heartbeats.expect_routine(now, &TIMING, Millis::ZERO);
+            heartbeats.expect_early(now, &TIMING, Millis::ZERO, News::Routine);
             assert!(heartbeats.next() >= (now + ROUTINE_MISSED).min(heartbeats.usual_at));
             if minute == 10 {
                 heartbeats.done(now, &TIMING, Millis::ZERO);
@@ -186,8 +206,28 @@ mod tests {
     fn a_routine_state_puts_off_no_heartbeat_after_news() {
         let mut heartbeats = Heartbeats::new(Mono::from_ms(600_000));
         let news_at = Mono::from_ms(10_000);
-        heartbeats.expect_early(news_at, &TIMING, Millis::ZERO);
-        heartbeats.expect_routine(news_at + TIMING.frame, &TIMING, Millis::ZERO);
+        heartbeats.expect_early(news_at, &TIMING, Millis::ZERO, News::Usual);
+        heartbeats.expect_early(news_at + TIMING.frame, &TIMING, Millis::ZERO, News::Routine);
         assert_eq!(heartbeats.next(), news_at + TIMING.frame * TRAILING_FRAMES);
+    }
+
+    /// Nothing puts off the heartbeats by which a listener learns that it missed an alarm.
+    #[test]
+    fn heartbeats_follow_an_alarm_at_once_whatever_else_is_sent_and_however_little_airtime_is_left() {
+        let mut heartbeats = Heartbeats::new(Mono::from_ms(600_000));
+        let alarm_at = Mono::from_ms(10_000);
+        heartbeats.expect_early(alarm_at, &TIMING, Millis::ZERO, News::Alarm);
+        for news in [News::Usual, News::Routine] {
+            heartbeats.expect_early(alarm_at + TIMING.frame, &TIMING, Millis::ZERO, news);
+        }
+        let first_at = alarm_at + TIMING.frame * ALARM_TRAILING_FRAMES;
+        heartbeats.drop_early(first_at);
+        assert_eq!(heartbeats.next(), first_at);
+        heartbeats.done(first_at, &TIMING, Millis::ZERO);
+        let second_at = first_at + TIMING.frame * TRAILING_FRAMES;
+        assert_eq!(heartbeats.next(), second_at);
+        heartbeats.done(second_at, &TIMING, Millis::ZERO);
+        heartbeats.drop_early(heartbeats.next());
+        assert_eq!(heartbeats.next(), second_at + TIMING.heartbeat, "two are enough where airtime is scarce");
     }
 }

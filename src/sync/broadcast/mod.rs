@@ -46,7 +46,7 @@ pub use timing::Timing;
 pub use transmission::Transmission;
 
 use channel::{BroadcastChannel, ChannelSettings, DueLayer};
-use heartbeats::Heartbeats;
+use heartbeats::{Heartbeats, News};
 use message::{Heartbeat, OTHERS_MAX};
 use reach::ServedElsewhere;
 use timing::{ReplyDelays, Waits};
@@ -110,7 +110,7 @@ impl BroadcastEngine {
                 self.note_routine(&owner, &layer, is_routine);
                 // Where other links serve all who listen, news are no reason to be heard on air.
                 if ours && self.participates(&owner) && self.concerns_the_air(now, &owner) {
-                    self.expect_early_heartbeat(now, is_routine);
+                    self.expect_early_heartbeat(now, &owner, &layer);
                 }
             }
             Input::Joined { peer, asked } => self.joined(now, peer, asked),
@@ -228,14 +228,12 @@ impl BroadcastEngine {
                 self.note_sender(owner, &me);
             }
             Transmission::Supply { owner, layer, base, targets, .. } => {
-                let mut is_routine = false;
                 if let Some(channel) = self.channels.get_mut(owner) {
                     channel.supplied(now, *layer, *base, targets);
-                    is_routine = channel.is_routine(layer);
                 }
                 targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
-                self.expect_early_heartbeat(now, is_routine);
+                self.expect_early_heartbeat(now, owner, layer);
             }
             Transmission::Intermediate { owner, layer, state, targets } => {
                 if let Some(channel) = self.channels.get_mut(owner) {
@@ -243,7 +241,7 @@ impl BroadcastEngine {
                 }
                 targets.iter().for_each(|peer| self.elsewhere.sent_here(peer));
                 self.note_sender(owner, &me);
-                self.expect_early_heartbeat(now, false);
+                self.expect_early_heartbeat(now, owner, layer);
             }
         }
     }
@@ -472,12 +470,10 @@ impl BroadcastEngine {
         self.channels.iter().filter(|(owner, _)| **owner != self.me)
     }
 
-    fn expect_early_heartbeat(&mut self, now: Mono, is_routine: bool) {
+    fn expect_early_heartbeat(&mut self, now: Mono, owner: &PeerId, layer: &LayerHash) {
+        let news = self.channels.get(owner).map_or(News::Usual, |channel| channel.news(layer));
         let jitter = self.waits.frames(1);
-        match is_routine {
-            true => self.heartbeats.expect_routine(now, &self.waits.timing, jitter),
-            false => self.heartbeats.expect_early(now, &self.waits.timing, jitter),
-        }
+        self.heartbeats.expect_early(now, &self.waits.timing, jitter, news);
     }
 
     /// Leaves out the early heartbeat that is due, if one is; the usual one follows.
