@@ -389,7 +389,11 @@ impl BroadcastEngine {
         from: Option<PeerId>,
         ours: bool,
     ) {
-        let wait = (!ours).then(|| self.waits.relay());
+        let author_is_heard = from.is_some() || self.is_present(now, &owner);
+        let wait = (!ours).then(|| match offer.rank == ALARMS_RANK && !author_is_heard {
+            true => self.waits.relay_alarm(),
+            false => self.waits.relay(),
+        });
         let again = self.frontier_wait(&owner);
         let Some(channel) = self.channels.get_mut(&owner) else { return };
         channel.stored(now, layer, offer, from, wait);
@@ -514,6 +518,10 @@ impl BroadcastEngine {
 
     // ---- waits -------------------------------------------------------------------------------------------
 
+    fn is_present(&self, now: Mono, peer: &PeerId) -> bool {
+        self.presence.get(peer).is_some_and(|presence| presence.is_current(now))
+    }
+
     fn readers(&self, owner: &PeerId) -> usize {
         self.channels.get(owner).map_or(1, BroadcastChannel::readers)
     }
@@ -533,7 +541,7 @@ impl BroadcastEngine {
     }
 
     fn answer_wait(&mut self, now: Mono, owner: &PeerId) -> Millis {
-        let is_present = self.presence.get(owner).is_some_and(|presence| presence.is_current(now));
+        let is_present = self.is_present(now, owner);
         let readers = self.readers(owner);
         self.waits.answer(is_present, *owner == self.me, readers)
     }

@@ -11,6 +11,8 @@ const SPREAD_FRAMES: u64 = 2;
 const ANSWER_FRAMES: u64 = 2;
 /// A relay waits so many frame times for the owner to answer, and then up to thrice as many at random.
 const RELAY_FRAMES: u64 = 4;
+/// A relay of an alarm whose author is not on this radio waits up to so many frame times at random: only other relays may go first.
+const ALARM_RELAY_FRAMES: u64 = 8;
 /// The lead that others get before a frontier on this node's own channel: most often it is they who lack something.
 const OWN_CHANNEL_FRAMES: u64 = 6;
 
@@ -74,6 +76,11 @@ impl Waits {
     /// A relay lets the author, and other relays, go first.
     pub fn relay(&mut self) -> Millis {
         self.timing.frame * RELAY_FRAMES + self.frames(3 * RELAY_FRAMES)
+    }
+
+    /// A relay of an alarm whose author is not heard on this radio lets other relays go first.
+    pub(super) fn relay_alarm(&mut self) -> Millis {
+        self.frames(ALARM_RELAY_FRAMES)
     }
 
     /// Before a frontier, on a channel with so many readers.

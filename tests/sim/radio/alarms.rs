@@ -96,3 +96,31 @@ fn an_acknowledgement_goes_by_radio() {
     };
     assert!(field.run_until(2 * MINUTE, is_known));
 }
+
+/// Nobody on air has to wait for an author that has no radio: one gateway relays its alarm within a few frame times.
+#[test]
+fn an_alarm_of_a_node_without_a_radio_is_relayed_at_once() {
+    let mut field = gateways(74);
+    watch_own_app(&mut field, 0);
+    field.run(40 * MINUTE);
+    let mut waits_ms = Vec::new();
+    for _ in 0..12 {
+        publish(&mut field, 0, AppStatus::Stopped);
+        assert!(field.run_until(MINUTE, |field| open_alarms(field, 0) == 1));
+        let raised_at = field.now();
+        let mut missing = vec![4, 5];
+        while !missing.is_empty() {
+            field.run(Millis::from_ms(50));
+            let arrived = missing.extract_if(.., |at| open_alarms(&mut field, *at) == 1).count();
+            waits_ms.extend(std::iter::repeat_n(field.now().since(raised_at).ms(), arrived));
+            assert!(field.now().since(raised_at) < MINUTE, "{waits_ms:?}");
+        }
+        publish(&mut field, 0, AppStatus::Running);
+        assert!(field.run_until(5 * MINUTE, |field| (0..6).all(|at| open_alarms(field, at) == 0)));
+        // An app that changes more often than that is flapping.
+        field.run(12 * MINUTE);
+    }
+    let mean_ms = waits_ms.iter().sum::<u64>() / waits_ms.len() as u64;
+    println!("{mean_ms} ms in the mean: {waits_ms:?}");
+    assert!(mean_ms < 1_000, "{mean_ms} ms");
+}

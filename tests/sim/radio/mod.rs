@@ -59,6 +59,28 @@ fn join(field: &mut Field, inviter: usize, joiner: usize) {
     assert!(matches!(answer, Some(Ok(Reply::Joined(_)))), "{answer:?}");
 }
 
+/// A node with a cable only, three with a cable and a radio, and two with a radio only, all of which trust each other.
+fn gateways(seed: u64) -> Field {
+    let mut field = sf7(seed);
+    field.calls_reach = true;
+    for node in 0..6 {
+        field.add(&format!("n{node}"), false).unwrap();
+    }
+    for a in 0..6 {
+        for b in a + 1..6 {
+            join(&mut field, a, b);
+            field.connect(a, b);
+        }
+    }
+    field.run(MINUTE);
+    field.calls_reach = false;
+    for a in 0..6 {
+        (a + 1..6).filter(|b| *b > 3).for_each(|b| field.cut(a, b));
+    }
+    (1..6).for_each(|node| field.switch_on(node));
+    field
+}
+
 /// Sets the order of links of a node.
 fn prefer(field: &mut Field, at: usize, preference: Preference) {
     let order = RouteOrder { preference: Some(preference), ..RouteOrder::default() };

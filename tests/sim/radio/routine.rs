@@ -35,23 +35,7 @@ fn routine_states_spare_the_air_where_no_order_of_links_is_set() {
 /// who listen hold.
 #[test]
 fn one_of_several_gateways_sends_a_routine_state_as_a_delta() {
-    let mut field = sf7(311);
-    field.calls_reach = true;
-    for node in 0..6 {
-        field.add(&format!("n{node}"), false).unwrap();
-    }
-    for a in 0..6 {
-        for b in a + 1..6 {
-            join(&mut field, a, b);
-            field.connect(a, b);
-        }
-    }
-    field.run(MINUTE);
-    field.calls_reach = false;
-    for a in 0..6 {
-        (a + 1..6).filter(|b| *b > 3).for_each(|b| field.cut(a, b));
-    }
-    (1..6).for_each(|node| field.switch_on(node));
+    let mut field = gateways(311);
     field.run(40 * MINUTE);
     live(&mut field, 6, 30);
     let (spared, whole) = live(&mut field, 6, 40);
