@@ -27,7 +27,7 @@ const ACKNOWLEDGE_FRAMES: u64 = 64;
 pub(super) enum News {
     /// A state that brings only what the next one brings as well: a heartbeat follows only where that does not come.
     Routine,
-    /// What somebody wrote. Where it comes at an interval, the next is awaited first, since it brings what was missed as well.
+    /// What a person or an app changed. Where it comes at an interval, the next is awaited first, since it brings what was missed as well.
     Usual,
     /// An alarm.
     Alarm,

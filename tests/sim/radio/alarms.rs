@@ -97,7 +97,7 @@ fn an_acknowledgement_goes_by_radio() {
     assert!(field.run_until(2 * MINUTE, is_known));
 }
 
-/// Nobody on air has to wait for an author that has no radio: one gateway relays its alarm within a few frame times.
+/// An author that has no radio is not waited for on air: one gateway relays its alarm within a few frame times.
 #[test]
 fn an_alarm_of_a_node_without_a_radio_is_relayed_at_once() {
     let mut field = gateways(74);
