@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use tombolo_transports::PeerId;
 
-use crate::clock::{ClockVouchers, HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339};
+use crate::clock::{
+    BUILD_DATE, ClockVouchers, HybridClock, Now, ReferenceClock, TimeSource, Timestamp, rfc3339,
+};
 use crate::limits::FUTURE_BOUND;
 use crate::sync::message::PeerClock;
 use crate::time::{Millis, Mono, Wall};
@@ -63,6 +65,11 @@ impl Clockwork {
         self.hybrid = HybridClock::starting_after(newest_own);
         self.reference = ReferenceClock::new(newest_own, self.reference.vouchers(), self.now.mono);
         self.judge();
+        // Where a clock that is believed is behind what was stamped, that was done under a fast one, which was put right while the node was
+        // down: by so much at least. One from before the build is no clock that anything is moved back to.
+        if self.now.wall >= BUILD_DATE {
+            self.compared = Some((newest_own.time().max(self.reference()), self.now.mono));
+        }
     }
 
     /// From now on the kernel counts the clock of this machine as synchronised, or does so no more.
@@ -428,6 +435,27 @@ mod tests {
         assert!(misled.reference() < T);
         is_shown(&mut misled);
         assert!(misled.stepped_back());
+    }
+
+    /// A fast clock that was put right while the node was down: what was stamped under it moves to the start at the latest, so
+    /// that what others write from then on is later.
+    #[test]
+    fn a_step_while_the_node_was_down_is_seen_at_the_start() {
+        let two_days = 2 * DAY;
+        let fast = Timestamp::new(T + two_days, 3);
+        let earlier = Timestamp::new(T + two_days - Millis::from_secs(60), 0);
+        for is_kernel in [false, true] {
+            let vouchers = ClockVouchers { operator: !is_kernel, kernel: false };
+            let mut clock = Clockwork::new(Now { mono: Mono::ZERO, wall: T }, 7, vouchers);
+            clock.load(fast);
+            if is_kernel {
+                assert!(!clock.stepped_back(), "its clock is behind its stamps and not believed");
+                clock.set_kernel_synchronised(true);
+            }
+            assert!(clock.stepped_back());
+            assert_eq!(clock.moved_back(fast, None).time(), T);
+            assert_eq!(clock.moved_back(earlier, None).time(), T - Millis::from_secs(60));
+        }
     }
 
     #[test]

@@ -58,6 +58,37 @@ fn a_clock_put_right_rewrites_no_history() {
     }
 }
 
+/// The same where the clock is put right while the node is down, and its operator vouches for it then. What it wrote is seen as soon as it runs.
+#[test]
+fn a_clock_put_right_while_the_node_is_down_rewrites_no_history() {
+    for (seed, by) in [(50, 2 * DAY), (51, 3 * HOUR), (52, 40 * MINUTE)] {
+        let mut world = World::of_friends(seed, 2);
+        let place = world.create(0, "roster");
+        world.set(0, &place, "key", 1);
+        world.await_value(1, &place, "key", Some(1), MINUTE);
+        world.simulation.set_clock(Seat(1), ahead(by));
+        world.simulation.run_for(MINUTE);
+        world.set(1, &place, "key", 2);
+        world.set(1, &place, "alone", 2);
+        world.simulation.run_for(MINUTE);
+        world.simulation.crash(Seat(1));
+        world.simulation.set_clock(Seat(1), WallClock::default());
+        world.simulation.vouch_for_clock(Seat(1));
+        for who in [0, 1] {
+            world.await_value(who, &place, "key", Some(2), MINUTE);
+            world.await_value(who, &place, "alone", Some(2), MINUTE);
+        }
+        world.set(0, &place, "key", 3);
+        world.simulation.run_for(MINUTE);
+        world.set(1, &place, "other", 4);
+        for who in [0, 1] {
+            world.await_value(who, &place, "other", Some(4), MINUTE);
+            world.await_value(who, &place, "key", Some(3), MINUTE);
+        }
+        world.no_wrongs();
+    }
+}
+
 /// An entry from the future takes effect by itself when its time has come.
 #[test]
 fn an_entry_from_the_future_takes_effect_in_time() {
