@@ -8,6 +8,10 @@ use crate::words::advice::{ANOTHER_KEY, CONFIRM};
 pub(super) const RECOVER: &str = "`tombolo recover` puts it aside and keeps identity and settings; then start `tombolo up` and join \
      a peer again with an invite of it, which brings back what this node wrote";
 
+/// What follows where a store is lost, and its log is there.
+pub(super) const RECOVER_LOG: &str = "`tombolo recover` puts store.wal aside and makes a new store; then start `tombolo up` and join a peer again with \
+     an invite of it, which brings back what this node wrote";
+
 /// A refusal of the node with what helps in any case.
 pub(super) fn refusal(code: &str, message: String) -> String {
     match code {

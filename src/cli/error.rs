@@ -8,7 +8,7 @@ use super::advice;
 use crate::api::client::ClientError;
 use crate::config::ConfigError;
 use crate::folder::key::KeyFileError;
-use crate::folder::{DirectError, StartError};
+use crate::folder::{DirectError, STORE_FILE, StartError};
 use crate::handle::CallError;
 use crate::node::{CommandError, OpenError};
 use crate::runtime::AskError;
@@ -138,6 +138,9 @@ fn with_advice(error: &StartError) -> String {
                     "{error}: put the key file of this store back, or the store of this key. If that is lost, {}",
                     advice::RECOVER
                 ),
+                StoreError::Away => {
+                    format!("{error}: put {STORE_FILE} back. If it is lost, {}", advice::RECOVER_LOG)
+                }
                 StoreError::TooNew { .. } | StoreError::Closed => error.to_string(),
             }
         }

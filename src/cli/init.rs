@@ -1,5 +1,7 @@
 //! `init` makes a node, `id` shows its identity, `recover` makes a new store for an identity whose store cannot be used.
 
+use std::path::Path;
+
 use super::ask::show;
 use super::error::{CliError, CliResult};
 use super::{CliContext, print};
@@ -44,7 +46,10 @@ pub(super) fn recover(context: &CliContext) -> CliResult {
         return Ok(print::exact(&serde_json::json!({ "put_aside": aside }).to_string())?);
     }
     match aside {
-        Some(path) => print::line(&format!("the old store stands in {path}: delete it when all is back"))?,
+        Some(path) if !Path::new(&path).extension().is_some_and(|kind| kind == "wal" || kind == "seq") => {
+            print::line(&format!("the old store stands in {path}: delete it when all is back"))?
+        }
+        Some(path) => print::line(&format!("there was no store; what stood beside it stands in {path}"))?,
         None => print::line("there was no store")?,
     }
     print::line("a new store was made; identity and settings are as before")?;

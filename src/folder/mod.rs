@@ -143,7 +143,7 @@ pub enum StartError {
         folder: PathBuf,
     },
     /// A store without the identity that it belongs to.
-    #[error("{} has a {STORE_FILE} but no {}", folder.display(), key::KEY_FILE)]
+    #[error("{} has a store but no {}", folder.display(), key::KEY_FILE)]
     KeyLost {
         /// The path of the folder.
         folder: PathBuf,
@@ -187,7 +187,8 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
     let initialised = key::exists(folder);
-    if !initialised && holds_store(folder) {
+    let lacks_key = || Store::log_is_alone(&folder.join(STORE_FILE)).unwrap_or(true) || holds_store(folder);
+    if !initialised && lacks_key() {
         return Err(StartError::KeyLost { folder: folder.to_owned() });
     }
     match Config::load(folder) {

@@ -1,6 +1,7 @@
 //! Puts a store that cannot be used aside and makes a new one for the same identity. What the identity has signed comes back from
 //! its peers; until one has answered, nothing is signed here.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{STORE_FILE, StartError, create_store, key, socket};
@@ -9,8 +10,8 @@ use crate::config::Config;
 use crate::store::{Store, StoreError, StoreOrigin};
 use crate::system_clock::now;
 
-/// Puts the store of a folder aside, and makes a new one for its key. Returns where the old one stands now; none where there
-/// was none. Key and settings stay.
+/// Puts the store of a folder aside, and makes a new one for its key. Returns where the old one stands now, or its log where the store
+/// itself is gone; none where there was none. Key and settings stay.
 ///
 /// # Errors
 ///
@@ -21,13 +22,10 @@ pub fn recover(folder: &Path) -> Result<Option<PathBuf>, StartError> {
     Config::load(folder)?;
     let keypair = key::load(folder)?;
     let path = folder.join(STORE_FILE);
-    let failed = |what: &str| {
-        let what = format!("cannot {what} {}", path.display());
-        move |source| StartError::System { what, source }
-    };
     if std::fs::symlink_metadata(&path).is_err() {
+        let aside = put_aside(&path)?;
         create_store(folder, &keypair, StoreOrigin::Unconfirmed)?;
-        return Ok(None);
+        return Ok(aside);
     }
     let checked = Store::open(&path)
         .and_then(|mut store| store.belongs_to(keypair.peer_id()).map(|()| store))
@@ -43,15 +41,32 @@ pub fn recover(folder: &Path) -> Result<Option<PathBuf>, StartError> {
             return Err(StartError::Store { path, source });
         }
         Err(
-            StoreError::Damaged(_) | StoreError::OtherNode { .. } | StoreError::Disk(_) | StoreError::Closed,
+            StoreError::Damaged(_)
+            | StoreError::OtherNode { .. }
+            | StoreError::Disk(_)
+            | StoreError::Away
+            | StoreError::Closed,
         ) => {}
     }
-    let aside = free_name(&path);
-    for (file, target) in Store::files(&path).into_iter().zip(Store::files(&aside)) {
-        super::unless_missing(std::fs::rename(&file, &target)).map_err(failed("move"))?;
-    }
+    let aside = put_aside(&path)?;
     create_store(folder, &keypair, StoreOrigin::Unconfirmed)?;
-    Ok(Some(aside))
+    Ok(aside)
+}
+
+/// Moves the files of a store that are there. Returns where the first of them stands now.
+pub(super) fn put_aside(path: &Path) -> Result<Option<PathBuf>, StartError> {
+    let aside = free_name(path);
+    let mut first = None;
+    for (file, target) in Store::files(path).into_iter().zip(Store::files(&aside)) {
+        match std::fs::rename(&file, &target) {
+            Ok(()) => drop(first.get_or_insert(target)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => {
+                return Err(StartError::System { what: format!("cannot move {}", file.display()), source });
+            }
+        }
+    }
+    Ok(first)
 }
 
 /// `store.redb.damaged-2026-11-29T10-15-00`, with a number behind it where that is taken.

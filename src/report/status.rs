@@ -235,6 +235,7 @@ impl NodeReport<'_> {
             | StoreError::TooNew { .. }
             | StoreError::Damaged(_)
             | StoreError::OtherNode { .. }
+            | StoreError::Away
             | StoreError::Closed
             | StoreError::Disk(_) => Alarm::NotSaved { why },
         }));

@@ -95,6 +95,9 @@ pub enum StoreError {
     /// The file is damaged: a page or a record does not read back.
     #[error("the store is damaged ({0})")]
     Damaged(&'static str),
+    /// The store is not there, and its log is.
+    #[error("it is gone, and store.wal beside it has commits that go with it")]
+    Away,
     /// The store was made for another identity.
     #[error(
         "the store belongs to {}, the key is that of {}",
@@ -125,6 +128,7 @@ impl StoreError {
             StoreError::Damaged(_) => "store_damaged",
             StoreError::OtherNode { .. } => "other_node",
             StoreError::NoRoom(_) => "disk_full",
+            StoreError::Away => "store_away",
             StoreError::InUse | StoreError::TooNew { .. } | StoreError::Closed | StoreError::Disk(_) => {
                 "store"
             }
@@ -181,18 +185,15 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 }
 
 impl Store {
-    /// Makes the store of an identity; one that is there stays.
+    /// Makes the store of an identity; one that is there stays, and so does the log of one that is not.
     ///
     /// # Errors
     ///
-    /// An error where a file is there already, or the disk takes no new one.
+    /// [`StoreError::Away`] where a log with commits is there; an error where a file is there already, or the disk takes no new one.
     pub fn create(path: &Path, owner: PeerId, origin: StoreOrigin) -> Result<(), StoreError> {
-        // The log and the count of a store that stood here before are none of this one's.
-        if std::fs::symlink_metadata(path).is_err()
-            && let Err(error) = std::fs::remove_file(wal::path_beside(path))
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(StoreError::of_io(error));
+        // A new store would write over the commits of one that is only away.
+        if std::fs::symlink_metadata(path).is_err() && Store::log_is_alone(path)? {
+            return Err(StoreError::Away);
         }
         file::create(path, &Founding { owner: Some(owner), origin })?;
         CommitWitness::beside(path).write(0);
@@ -223,6 +224,21 @@ impl Store {
     /// What is wrong with it.
     pub fn check(path: &Path) -> Result<Loaded, StoreError> {
         Store::open(path)?.load()
+    }
+
+    /// Whether a log with commits stands where there is no store: the store was moved away or deleted without it.
+    ///
+    /// # Errors
+    ///
+    /// An error where the log cannot be read.
+    pub fn log_is_alone(path: &Path) -> Result<bool, StoreError> {
+        match std::fs::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let log = WriteAheadLog::read(path).map_err(|error| StoreError::of_log(path, error))?;
+                Ok(wal::has_commits(&log))
+            }
+            Ok(_) | Err(_) => Ok(false),
+        }
     }
 
     /// The files of a store, which are moved together.

@@ -165,6 +165,11 @@ pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
     commits
 }
 
+/// Whether it has any commit.
+pub(super) fn has_commits(log: &[u8]) -> bool {
+    halves(log).into_iter().any(|half| records(half).next().is_some())
+}
+
 fn halves(log: &[u8]) -> [&[u8]; 2] {
     let (first, second) = log.split_at(log.len().min(usize::try_from(HALF_BYTES).unwrap_or(usize::MAX)));
     [first, second]

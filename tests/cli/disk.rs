@@ -219,6 +219,40 @@ fn recover_puts_the_damaged_store_aside() {
     assert_eq!(place.error_code(&["recover"]), "not_damaged");
 }
 
+/// A store that was moved away, for a copy or by mistake: no command makes another one over its log, and it reads whole when it is back.
+#[test]
+fn a_store_that_is_away_keeps_its_log() {
+    let place = NodeDir::with_node("attic");
+    let daemon = place.up();
+    place.ok(&["create", "plan"]);
+    place.ok(&["set", "plan", "a", "1"]);
+    daemon.kill();
+    let [store, log, away] = ["store.redb", "store.wal", "away"].map(|name| place.folder.join(name));
+    let logged = std::fs::read(&log).unwrap();
+    std::fs::rename(&store, &away).unwrap();
+    for command in [&["status"][..], &["ls"], &["up"], &["set", "plan", "a", "2"]] {
+        assert_eq!(place.error_code(command), "store_away", "{command:?}");
+    }
+    let error = place.fails(1, &["status"]);
+    assert!(error.contains("put store.redb back") && error.contains("`tombolo recover`"), "{error}");
+    assert!(!store.exists() && std::fs::read(&log).unwrap() == logged);
+    std::fs::rename(&away, &store).unwrap();
+    assert_eq!(place.ok(&["get", "plan", "a"]), "1");
+
+    // A new identity does not begin on it, and `recover` deletes nothing.
+    std::fs::remove_file(&store).unwrap();
+    let logged = std::fs::read(&log).unwrap();
+    let kept = ["identity.key", "tombolo.toml"].map(|name| place.folder.join(name));
+    let aside = kept.each_ref().map(|path| path.with_extension("aside"));
+    kept.iter().zip(&aside).for_each(|(from, to)| std::fs::rename(from, to).unwrap());
+    assert_eq!(place.error_code(&["init", "--name", "boat"]), "no_key");
+    kept.iter().zip(&aside).for_each(|(to, from)| std::fs::rename(from, to).unwrap());
+    let aside = place.json(&["recover"])["put_aside"].as_str().unwrap().to_owned();
+    assert!(aside.contains("damaged-") && aside.ends_with(".wal"), "{aside}");
+    assert_eq!(std::fs::read(&aside).unwrap(), logged);
+    assert_eq!(place.error_code(&["create", "plan"]), "unconfirmed");
+}
+
 #[test]
 fn a_key_and_a_store_of_two_nodes_do_not_start() {
     let (a, b) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));

@@ -245,10 +245,10 @@ pub fn restore(file: &Path, folder: &Path, passphrase: Option<&str>) -> Result<B
     for name in order.into_iter().filter(|name| contents.files.iter().any(|part| part.name == *name)) {
         let target = folder.join(name);
         if name == STORE_FILE {
+            // What stands beside a store that is gone is none of this one's.
+            super::recover::put_aside(&target)?;
             for (from, to) in Store::files(&staged.0.join(STORE_FILE)).into_iter().zip(Store::files(&target))
             {
-                // What stands beside a store that is gone is none of this one's.
-                super::unless_missing(std::fs::remove_file(&to)).map_err(failed(&to))?;
                 super::unless_missing(std::fs::rename(&from, &to)).map_err(failed(&to))?;
             }
         } else if std::fs::symlink_metadata(&target).is_err() {

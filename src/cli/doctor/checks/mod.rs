@@ -225,7 +225,7 @@ fn node(facts: &NodeFacts) -> Finding {
                     "wait until that process ends; `fuser store.redb` in the folder names it"
                 }
                 "disk_full" => "free some space, or make the file system writable",
-                "store_damaged" | "other_node" | "store" => "the reason names the command",
+                "store_damaged" | "store_away" | "other_node" | "store" => "the reason names the command",
                 _ => "the reason names what to change",
             };
             Finding::needs_doing("store", message.clone(), remedy)
