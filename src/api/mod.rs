@@ -11,12 +11,14 @@
 //! | `health` | whether a peer is well, as one status code |
 //! | [`watch`] | the events of a node, as they happen |
 //! | `slots` | how many places one client may have |
+//! | `conditions` | the conditional headers of a request |
 //! | `body` | reads the body of a request, within time and memory |
 //! | `json` | what is checked of JSON before it is parsed |
 
 pub(crate) mod accept;
 mod body;
 pub mod client;
+mod conditions;
 pub mod description;
 mod health;
 pub(crate) mod json;

@@ -11,7 +11,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Bytes};
 use hyper::header::{
-    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, IF_NONE_MATCH, LOCATION,
+    ALLOW, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_NONE_MATCH, LOCATION,
 };
 use hyper::http::request::Parts;
 use hyper::service::service_fn;
@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 
 use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all, serve_connection};
 use super::body::{self, BodyBudget};
+use super::conditions::{self, ConditionedCommand};
 use super::description::DESCRIPTION;
 use super::routes::{self, ApiRequest, RouteError};
 use super::slots::{Slot, Slots};
@@ -29,7 +30,7 @@ use super::socket::{LastingSocket, SocketGroup};
 use super::{health, watch as watching};
 use crate::config::SocketSettings;
 use crate::folder::socket::SOCKET_FILE;
-use crate::node::{Admin, Command, Query, Reply, Write};
+use crate::node::{Admin, Command, CommandError, Query, Reply, Write};
 use crate::runtime::{AskError, NodeClient};
 
 /// Bytes of a request's body; a longer one is refused (`413`).
@@ -192,7 +193,19 @@ async fn read_apart(head: &Parts, body: &[u8]) -> Result<ApiRequest, RouteError>
 
 async fn command_answer(command: Command, head: &Parts, client: &NodeClient) -> Answer {
     let creates = creates(&command);
-    let (command, shape) = with_headers(command, &head.headers);
+    let ConditionedCommand { command, absent } = match conditions::read(command, &head.method, &head.headers)
+    {
+        Ok(read) => read,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, "bad_request", &error.to_string()),
+    };
+    if let Some(doc) = absent {
+        // A `PUT` makes no document, so none comes between.
+        if client.command(Query::Document { doc: doc.clone() }).await.is_ok() {
+            let error = CommandError::DocumentExists(doc);
+            return failure(StatusCode::PRECONDITION_FAILED, error.code(), &error.to_string());
+        }
+    }
+    let (command, shape) = shaped(command);
     match client.command(command).await {
         Ok(reply) if creates => created(&reply),
         Ok(reply) if head.method == Method::GET => unless_held(tagged(&reply, shape), &head.headers).await,
@@ -277,19 +290,11 @@ enum BodyShape {
     Reply,
 }
 
-/// What HTTP asks for besides: a whole document has its version, and `If-Match` makes a write one for that version alone.
-fn with_headers(command: Command, headers: &HeaderMap) -> (Command, BodyShape) {
-    let wanted = headers.get(IF_MATCH).and_then(|value| value.to_str().ok());
-    let wanted =
-        wanted.map(|tag| tag.trim().trim_start_matches("W/").trim_matches('"')).filter(|tag| *tag != "*");
-    match (command, wanted) {
-        (Command::Query(Query::Get { doc, key: None }), _) => {
-            (Query::Document { doc }.into(), BodyShape::Bare)
-        }
-        (Command::Write(write @ (Write::Set { .. } | Write::Del { .. } | Write::Put { .. })), Some(tag)) => {
-            (Write::OnBase { base: tag.to_owned(), write: Box::new(write) }.into(), BodyShape::Reply)
-        }
-        (command, _) => (command, BodyShape::Reply),
+/// A whole document is answered as it is, with its version.
+fn shaped(command: Command) -> (Command, BodyShape) {
+    match command {
+        Command::Query(Query::Get { doc, key: None }) => (Query::Document { doc }.into(), BodyShape::Bare),
+        command => (command, BodyShape::Reply),
     }
 }
 

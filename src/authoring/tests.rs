@@ -435,13 +435,16 @@ fn a_write_on_a_base_is_refused_when_the_document_has_changed_since() {
     // Another program writes in between.
     side.stage(set("list", "c", 3)).unwrap();
     side.settle();
-    for write in [put(1), set("list", "a", 9), Write::Del { doc: "list".to_owned(), key: key("a") }] {
+    let end = || Write::Delete { doc: "list".to_owned(), undo: false };
+    for write in [put(1), set("list", "a", 9), Write::Del { doc: "list".to_owned(), key: key("a") }, end()] {
         let refused = side.stage(on(&version, write));
         assert!(matches!(refused, Err(CommandError::Stale { .. })), "{refused:?}");
     }
     let version = version_of(&side.value(&document).unwrap());
     assert!(matches!(side.stage(on("", put(1))), Err(CommandError::Stale { .. })), "no version is none");
-    side.stage(on(&version[..16], put(1))).unwrap();
+    let both = Write::OnBase { base: "0".repeat(16), write: Box::new(on(&version, put(1))) };
+    assert!(matches!(side.stage(both), Err(CommandError::Stale { .. })), "each base counts");
+    side.stage(on(&format!("x,{}", &version[..16]), put(1))).unwrap();
     let reply = side.authoring.staged.replies.last().map(|reply| reply.kind.clone());
     assert_eq!(reply, Some(WriteKind::Document { set: 1, deleted: 2 }));
 }

@@ -448,13 +448,25 @@ pub(super) fn writable(
 
 /// Refuses a write that was made for another state of a document than the present one.
 fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Result<(), CommandError> {
-    let (Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. }) = write else {
-        return Ok(());
+    let doc = match write {
+        Write::Set { doc, .. }
+        | Write::Del { doc, .. }
+        | Write::Put { doc, .. }
+        | Write::Delete { doc, undo: false } => doc,
+        // Each base counts.
+        Write::OnBase { write, .. } => return check_base(core, replica, base, write),
+        Write::Create { .. }
+        | Write::Delete { undo: true, .. }
+        | Write::Settle { .. }
+        | Write::Leaves { .. }
+        | Write::Keep { .. }
+        | Write::PublishState { .. } => return Err(CommandError::NoBase),
     };
     let id = replica.resolve_document(core, doc)?;
     let view = replica.document(&id).and_then(Document::view).unwrap_or_default();
     let version = version_of(&view);
-    match base.len() >= VERSION_CHARS_MIN && version.starts_with(base) {
+    let is_it = |one: &str| one.len() >= VERSION_CHARS_MIN && version.starts_with(one);
+    match base.split(',').any(is_it) {
         true => Ok(()),
         false => Err(CommandError::Stale { doc: doc.clone(), version }),
     }

@@ -149,7 +149,10 @@ fn document_of(command: &Command) -> Option<&str> {
             Query::Get { doc, .. } | Query::Document { doc } | Query::Conflicts { doc: Some(doc) },
         ) => Some(doc),
         Command::Write(Write::OnBase { write, .. }) => match &**write {
-            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => Some(doc),
+            Write::Set { doc, .. }
+            | Write::Del { doc, .. }
+            | Write::Put { doc, .. }
+            | Write::Delete { doc, .. } => Some(doc),
             _ => None,
         },
         Command::Write(_) | Command::Admin(_) | Command::Query(_) => None,

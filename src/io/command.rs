@@ -80,9 +80,9 @@ pub enum Write {
     },
     /// Does a write only if the document still reads as its writer had read it.
     OnBase {
-        /// The version that was read, or the first 16 digits of it.
+        /// The version that was read, or the first 16 digits of it; several, of which any will do, with commas between.
         base: String,
-        /// The write: `Set`, `Del` or `Put`.
+        /// The write: `Set`, `Del`, `Put` or `Delete`.
         write: Box<Write>,
     },
     /// Settles a conflict under a key: one of the values that lost takes the place of the one that shows, or that one stays. Either

@@ -76,6 +76,11 @@ pub enum CommandError {
         /// The version that it has.
         version: String,
     },
+    /// The write is none that a version of a document can be asked of.
+    #[error(
+        "a version can be asked for where a document is written or deleted, and for nothing else: leave it out"
+    )]
+    NoBase,
     /// The value cannot stand in a document.
     #[error("this value cannot be kept: {0}")]
     BadValue(#[from] ValueError),
@@ -449,6 +454,7 @@ impl CommandError {
             CommandError::BadName { .. } => "bad_name",
             CommandError::UnknownKey { .. } => "unknown_key",
             CommandError::Stale { .. } => "stale",
+            CommandError::NoBase => "no_base",
             CommandError::BadValue(_) => "bad_value",
             CommandError::ReadOnly { .. } => "read_only",
             CommandError::PeersDocument { .. } => "peers_document",

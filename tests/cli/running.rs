@@ -436,3 +436,44 @@ fn a_write_on_a_version_never_undoes_what_came_between() {
     assert!(status.contains("200") && body.contains("\"set\":1"), "{status} {body}");
     assert!(place.ok(&["put", "plan", file]).contains("1 set, 2 deleted"));
 }
+
+/// A condition of a request is kept or the request is refused: none is passed over.
+#[test]
+fn a_document_is_deleted_only_while_it_has_the_version_that_is_asked_for() {
+    let place = NodeDir::with_node("attic");
+    let _daemon = place.up();
+    place.ok(&["create", "plan"]);
+    let stale = place.json(&["get", "plan"])["version"].as_str().unwrap().to_owned();
+    place.ok(&["set", "plan", "a", "1"]);
+    let right = place.json(&["get", "plan"])["version"].as_str().unwrap().to_owned();
+    let send = |method: &str, query: &str, header: &str| {
+        let (status, body) = place.http(&format!(
+            "{method} /v1/docs/plan{query} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{header}Content-Length: 8\r\n\r\n{{\"a\": 3}}"
+        ));
+        format!("{status} {body}")
+    };
+    let refused = [
+        ("DELETE", String::new(), format!("If-Match: \"{stale}\"\r\n"), "412"),
+        ("DELETE", format!("?base={stale}"), String::new(), "412"),
+        ("DELETE", format!("?base={right}"), format!("If-Match: \"{stale}\"\r\n"), "412"),
+        ("DELETE", String::new(), "If-Match: \"x\", \"y\"\r\n".to_owned(), "412"),
+        ("DELETE", String::new(), "If-None-Match: *\r\n".to_owned(), "400"),
+        ("DELETE", String::new(), "If-Unmodified-Since: Sat, 29 Oct 1994 19:43:31 GMT\r\n".to_owned(), "400"),
+        ("DELETE", "?undo=yes".to_owned(), String::new(), "400"),
+        ("DELETE", "?key=a&undo=true".to_owned(), String::new(), "400"),
+        ("DELETE", "?whole=true".to_owned(), String::new(), "400"),
+        ("DELETE", "?key=a&key=b".to_owned(), String::new(), "400"),
+        ("PUT", String::new(), "If-None-Match: *\r\n".to_owned(), "412"),
+        ("PUT", "?key=a".to_owned(), "If-None-Match: *\r\n".to_owned(), "400"),
+    ];
+    for (method, query, header, wanted) in refused {
+        let answer = send(method, &query, &header);
+        assert!(answer.contains(wanted), "{method} {query} {header}: {answer}");
+        assert_eq!(place.ok(&["get", "plan", "a"]), "1", "{method} {query} {header}");
+    }
+    let answer = send("PUT", "", &format!("If-Match: \"x\", \"{right}\"\r\n"));
+    assert!(answer.contains("200"), "{answer}");
+    let right = place.json(&["get", "plan"])["version"].as_str().unwrap().to_owned();
+    let answer = send("DELETE", "", &format!("If-Match: \"{right}\"\r\n"));
+    assert!(answer.contains("everywhere"), "{answer}");
+}

@@ -154,7 +154,36 @@ pub fn read(method: &Method, path: &str, query: Option<&str>, body: &[u8]) -> Re
         name => (name, None),
     };
     let name = name.map(decode).transpose()?;
-    let request = RawRequest { method, path, query, body };
+    let names = query.names.clone();
+    let request = route(RawRequest { method, path, query, body }, room, name, act)?;
+    match names.iter().find(|name| !takes(method, path, room, name)) {
+        Some(name) => {
+            Err(RouteError::Query(format!("`{name}` means nothing to {method} {path}: leave it out")))
+        }
+        None => Ok(request),
+    }
+}
+
+/// Whether a query of that name means something to a request. Any other is refused: a condition that is not read is not kept.
+fn takes(method: &Method, path: &str, room: &str, name: &str) -> bool {
+    match (room, method) {
+        ("docs", &Method::GET) => ["key", "versioned"].contains(&name),
+        ("docs", &Method::PUT) => ["key", "base", "whole"].contains(&name),
+        ("docs", &Method::DELETE) => ["key", "base", "undo"].contains(&name),
+        ("conflicts", &Method::GET) => name == "doc",
+        ("state", &Method::GET) => name == "via" && path != "/v1/state",
+        ("watch", &Method::GET) => ["doc", "since", "snapshot"].contains(&name),
+        _ => false,
+    }
+}
+
+fn route(
+    request: RawRequest<'_>,
+    room: &str,
+    name: Option<String>,
+    act: Option<&str>,
+) -> Result<ApiRequest, RouteError> {
+    let RawRequest { method, body, .. } = request;
     match (room, name, act) {
         ("id", None, None) => request.get(Query::Id),
         ("status", None, None) => request.get(Query::Status),
@@ -327,8 +356,11 @@ impl RawRequest<'_> {
             (&Method::PUT, None) => {
                 on_base(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })
             }
+            (&Method::DELETE, Some(_)) if self.query.undo => {
+                Err(RouteError::Query("`undo` takes a whole document again: leave `key` out".to_owned()))
+            }
             (&Method::DELETE, Some(key)) => on_base(Write::Del { doc, key }),
-            (&Method::DELETE, None) => command(Write::Delete { doc, undo: self.query.undo }),
+            (&Method::DELETE, None) => on_base(Write::Delete { doc, undo: self.query.undo }),
             _ => Err(RouteError::Method { path: self.path.to_owned(), method: self.method.to_string() }),
         }
     }

@@ -6,6 +6,8 @@ use crate::runtime::journal::{BadEventId, EventId};
 
 #[derive(Default)]
 pub(super) struct UrlQuery {
+    /// What is named in it, each once.
+    pub(super) names: Vec<String>,
     pub(super) key: Option<KeyPath>,
     pub(super) doc: Option<String>,
     pub(super) whole: bool,
@@ -23,16 +25,20 @@ impl UrlQuery {
         for pair in text.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let value = decode(value)?;
+            if query.names.iter().any(|known| known == name) {
+                return Err(RouteError::Query(format!("`{name}` stands there twice")));
+            }
+            query.names.push(name.to_owned());
             match name {
                 "key" => {
                     let key = KeyPath::parse(&value).map_err(|e| RouteError::Query(format!("`key`: {e}")))?;
                     query.key = Some(key);
                 }
                 "doc" => query.doc = Some(value),
-                "whole" => query.whole = value == "true",
-                "undo" => query.undo = value == "true",
-                "versioned" => query.versioned = value == "true",
-                "snapshot" => query.snapshot = value == "true",
+                "whole" => query.whole = truth(name, &value)?,
+                "undo" => query.undo = truth(name, &value)?,
+                "versioned" => query.versioned = truth(name, &value)?,
+                "snapshot" => query.snapshot = truth(name, &value)?,
                 "since" => {
                     let since = value.parse();
                     query.since =
@@ -50,6 +56,10 @@ impl UrlQuery {
         }
         Ok(query)
     }
+}
+
+fn truth(name: &str, value: &str) -> Result<bool, RouteError> {
+    value.parse().map_err(|_| RouteError::Query(format!("`{name}` is `true` or `false`")))
 }
 
 /// Percent-encodes all but the unreserved characters (RFC 3986, section 2.3), so that a `/` in a name does

@@ -73,6 +73,8 @@ fn commands() -> Vec<Command> {
             write: Box::new(Write::Put { doc: doc.clone(), value: Value::Null, whole: true }),
         }
         .into(),
+        Write::OnBase { base: "5f".into(), write: Box::new(Write::Delete { doc: doc.clone(), undo: false }) }
+            .into(),
         Write::Settle { doc: doc.clone(), key: key("a/b\\/c"), take: Some("did:key:z6Mk".into()) }.into(),
         Write::Settle { doc: doc.clone(), key: key("a"), take: None }.into(),
         Write::Delete { doc: doc.clone(), undo: true }.into(),
