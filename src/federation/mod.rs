@@ -279,15 +279,18 @@ impl Federation {
         }
     }
 
-    /// Whether a layer may be passed to `reader`: the owner always reads its own, others only if the
-    /// owner's audience lists them, and only by an audience at least as new as the author's.
+    /// Whether a layer may be passed to `reader`: the owner reads its own, of all authors that the newest audience held of it lets
+    /// write; others only if that audience lists them, and only by one at least as new as the author's.
     pub fn may_receive(&self, reader: &PeerId, layer: &LayerId, audience_sequence: Sequence) -> bool {
         let owner = &layer.document.owner;
         if self.is_suspended(reader) {
             return false;
         }
         if reader == owner {
-            return true;
+            let audience = self.audience(owner);
+            // The owner refuses what others write that it has removed: nobody owes it that.
+            return layer.author == *owner
+                || audience.is_none_or(|a| a.writes_since(&layer.author).is_some());
         }
         if !self.is_writer(owner, &layer.author) {
             return false;

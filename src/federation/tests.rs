@@ -71,6 +71,7 @@ fn a_layer_is_passed_to_those_the_owner_lists_and_no_one_else() {
     let at = |n| Sequence::new(n).unwrap();
     assert!(held.may_receive(&READER, &layer("notes", OTHER), at(5)));
     assert!(held.may_receive(&OWNER, &layer("notes", OTHER), at(9)), "the owner reads its own documents");
+    assert!(!held.may_receive(&OWNER, &layer("notes", READER), at(1)), "the owner has removed its author");
     assert!(!held.may_receive(&READER, &layer("notes", OTHER), at(6)), "the author knew a later audience");
     assert!(!held.may_receive(&PeerId([9; 32]), &layer("notes", OWNER), at(1)), "a stranger");
     assert!(!held.may_receive(&OTHER, &layer("notes", READER), at(1)), "an author who may not write");
