@@ -7,6 +7,7 @@ use tombolo_transports::PeerId;
 
 use super::Membership;
 use crate::core::Core;
+use crate::federation::Peer;
 use crate::federation::peer::Joined;
 use crate::io::{Alarm, Event};
 use crate::replica::Replica;
@@ -67,6 +68,22 @@ impl Membership {
         if self.denials.0.remove(peer).is_some() {
             self.denials.write(core);
         }
+    }
+
+    /// Whether a peer has shown that it does not take this node.
+    pub(super) fn is_denied_by(&self, peer: &PeerId) -> bool {
+        self.denials.0.contains_key(peer)
+    }
+
+    /// A peer that had removed this node refused to take it anew: it stays what it was, with its documents. Returns whether it
+    /// is such a peer.
+    pub fn stays_denied(&mut self, core: &mut Core, replica: &mut Replica, peer: &PeerId) -> bool {
+        let known = replica.federation().peer(peer).filter(|_| self.is_denied_by(peer)).cloned();
+        let is_such = known.is_some();
+        if let Some(known) = known {
+            self.put_peer(core, replica, Peer { joined: Joined::Agreed, ..known });
+        }
+        is_such
     }
 
     /// The peers that do not take this node, each with the time since when.

@@ -240,7 +240,10 @@ impl Membership {
     ) -> Result<Vec<RequestId>, JoinRefusal> {
         let now = core.reference();
         match invite.accepted {
-            Some((by, _)) if by == joiner.0 => return Ok(Vec::new()),
+            // Its answer was lost. One that was removed since then needs a new invite.
+            Some((by, _)) if by == joiner.0 && replica.federation().is_member(joiner) => {
+                return Ok(Vec::new());
+            }
             Some(_) => return Err(JoinRefusal::Token),
             None if invite.expires <= now => return Err(JoinRefusal::Expired),
             None => {}
@@ -274,7 +277,7 @@ impl Membership {
     /// Starts to redeem an invite; `request` is answered when the inviter has answered.
     ///
     /// # Errors
-    /// Why the code is not used: damaged, this node's own, or of a peer already. Whether it has expired only its inviter judges:
+    /// Why the code is not used: damaged, this node's own, or of a peer already, unless that has removed this node. Whether it has expired only its inviter judges:
     /// the two clocks may differ.
     pub fn join(
         &mut self,
@@ -290,7 +293,8 @@ impl Membership {
         }
         let now = core.reference();
         let known = replica.federation().peer(&invite.inviter).cloned();
-        if let Some(peer) = known.as_ref().filter(|peer| peer.joined == Joined::Agreed) {
+        let agreed = known.as_ref().filter(|peer| peer.joined == Joined::Agreed);
+        if let Some(peer) = agreed.filter(|peer| !self.is_denied_by(&peer.id)) {
             return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
         }
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
@@ -408,6 +412,7 @@ impl Membership {
             incoming.accepted = Some(now);
             core.gate.write(StoreWrite::PutIncoming(incoming.clone()));
         }
+        self.taken_again(core, inviter);
         self.end_joining(inviter)
     }
 
@@ -464,6 +469,7 @@ impl Membership {
         core.clock.forget(id);
         core.metrics.forget_peer(id);
         core.presence.forget(id);
+        self.taken_again(core, id);
         core.gate.write(StoreWrite::RemovePeer(*id));
         core.event(Event::PeersChanged);
     }

@@ -272,7 +272,7 @@ impl Node {
         }
     }
 
-    /// An inviter refused for good: it is no peer, and these requests get the reason.
+    /// An inviter refused for good: it is no peer, unless it was one before, and these requests get the reason.
     pub(super) fn joining_refused(
         &mut self,
         inviter: &PeerId,
@@ -280,7 +280,9 @@ impl Node {
         refused: impl Fn(String) -> CommandError,
     ) {
         let name = self.replica.name_of(&self.core, inviter);
-        self.remove_peer(inviter);
+        if !self.membership.stays_denied(&mut self.core, &mut self.replica, inviter) {
+            self.remove_peer(inviter);
+        }
         for request in waiters {
             self.core.gate.reply(request, Err(refused(name.clone())));
         }

@@ -185,6 +185,13 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
     wire.pass(1_000);
     let Ok(Reply::Removed(removed)) = wire.ask(0, Admin::Remove { peer: "n1".into() }) else { panic!() };
     assert_eq!(removed.entries_kept, 1);
+    // What the removed writer signed is owed to nobody.
+    wire.pass(90_000);
+    for (at, peer) in [(0, "n2"), (2, "n0")] {
+        let status = wire.status(at);
+        let row = status.peers.iter().find(|row| row.name == peer).expect("a peer");
+        assert_eq!((row.step.state, row.behind.len()), ("in step", 0), "node {at}: {row:?}");
+    }
     assert!(wire.links.keys().all(|(node, _)| *node != 1), "its links are closed");
     wire.pass(1_000);
     for node in [0, 2] {
@@ -215,6 +222,45 @@ fn an_invite_works_once_and_its_joiner_may_ask_again() {
         wire.ask(0, Admin::Join { code: invite.code, addresses: vec![] }),
         Err(CommandError::OwnInvite)
     );
+}
+
+/// The code that it has used once lets it in no more, and leaves what it holds of the other; a new one does.
+#[test]
+fn a_removed_node_joins_anew_with_a_new_invite_alone() {
+    let mut wire = Wire::new(2);
+    let invite = || Admin::Invite {
+        level: TrustLevel::Trusted,
+        expires_in: Millis::from_ms(60_000),
+        addresses: vec![],
+    };
+    let Reply::Invite(old) = wire.ask(0, invite()).unwrap() else { panic!() };
+    let join = |code: &str| Admin::Join { code: code.to_owned(), addresses: vec![] };
+    wire.ask(1, join(&old.code)).unwrap();
+    wire.connect(0, 1);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "v").unwrap();
+    wire.pass(1_000);
+    wire.ask(0, Admin::Remove { peer: "n1".into() }).unwrap();
+    wire.pass(1_000);
+    let owner = wire.nodes[0].peer_id();
+    wire.queue.push_back((1, Input::Denied { peer: owner }));
+    wire.pass(10);
+    assert!(wire.status(1).alarms.iter().any(|alarm| alarm.code == "removed_by"));
+    assert!(matches!(wire.ask(1, join(&old.code)), Err(CommandError::JoinRefused { .. })));
+    assert_eq!(text(&wire.get(1, "n0/notes"), "k"), Some("v".into()), "what it holds stays");
+    assert!(wire.status(1).alarms.iter().any(|alarm| alarm.code == "removed_by"));
+    let Reply::Invite(new) = wire.ask(0, invite()).unwrap() else { panic!() };
+    wire.ask(1, join(&new.code)).unwrap();
+    assert!(wire.status(1).alarms.iter().all(|alarm| alarm.code != "removed_by"));
+    wire.set(0, "notes", "after", "w").unwrap();
+    wire.connect(0, 1);
+    wire.pass(5_000);
+    assert_eq!(text(&wire.get(1, "n0/notes"), "after"), Some("w".into()));
+    // Where it has removed the other in turn, nothing is left of a refused joining.
+    wire.ask(0, Admin::Remove { peer: "n1".into() }).unwrap();
+    wire.ask(1, Admin::Remove { peer: "n0".into() }).unwrap();
+    assert!(matches!(wire.ask(1, join(&new.code)), Err(CommandError::JoinRefused { .. })));
+    assert!(wire.nodes[1].report().dialable_peers().is_empty());
 }
 
 #[test]
