@@ -288,7 +288,7 @@ impl Federation {
         }
         if reader == owner {
             let audience = self.audience(owner);
-            // The owner refuses what others write that it has removed: nobody owes it that.
+            // The owner refuses what it has removed the author of: no reader owes it that.
             return layer.author == *owner
                 || audience.is_none_or(|a| a.writes_since(&layer.author).is_some());
         }

@@ -75,7 +75,7 @@ impl Membership {
         self.denials.0.contains_key(peer)
     }
 
-    /// A peer that had removed this node refused to take it anew: it stays what it was, with its documents. Returns whether it
+    /// A peer that had removed this node refused to take it again: it stays what it was, with its documents. Returns whether it
     /// is such a peer.
     pub fn stays_denied(&mut self, core: &mut Core, replica: &mut Replica, peer: &PeerId) -> bool {
         let known = replica.federation().peer(peer).filter(|_| self.is_denied_by(peer)).cloned();

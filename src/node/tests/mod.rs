@@ -185,7 +185,7 @@ fn removing_a_writer_closes_its_links_and_keeps_what_it_wrote() {
     wire.pass(1_000);
     let Ok(Reply::Removed(removed)) = wire.ask(0, Admin::Remove { peer: "n1".into() }) else { panic!() };
     assert_eq!(removed.entries_kept, 1);
-    // What the removed writer signed is owed to nobody.
+    // What the removed writer signed is owed to no node.
     wire.pass(90_000);
     for (at, peer) in [(0, "n2"), (2, "n0")] {
         let status = wire.status(at);
