@@ -39,8 +39,19 @@ impl AppList {
     }
 }
 
-/// Bytes as text. What is no text becomes replacement characters, which make no id.
+/// Bytes as text. What is no text becomes replacement characters, which make no id, and so do control characters, of which a JSON parser
+/// allows none in a string; a tab becomes a space.
 pub(super) fn text_of(bytes: &[u8]) -> String {
+    let printable = |c: char| match c {
+        '\t' => ' ',
+        '\n' | '\r' => c,
+        c if c.is_ascii_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    decoded(bytes).chars().map(printable).collect()
+}
+
+fn decoded(bytes: &[u8]) -> String {
     let utf16 = |pair: fn([u8; 2]) -> u16, bytes: &[u8]| {
         let units = bytes
             .chunks(2)
@@ -137,6 +148,7 @@ mod tests {
         assert_eq!(text_of(&[b"\xfe\xff".to_vec(), utf16(u16::to_be_bytes)].concat()), expected);
         assert_eq!(text_of(b"a\xffb"), "a\u{fffd}b");
         assert_eq!(text_of(b"\xff\xfea"), "a");
+        assert_eq!(text_of(b"a\tb\x1b[1mc\r\n"), "a b\u{fffd}[1mc\r\n");
     }
 
     /// What a parser refuses as a whole is one row's fault here.
@@ -151,5 +163,12 @@ mod tests {
         let rows = rows_of(&deep).unwrap();
         assert!(Row::read(rows[0].get()).is_err() && Row::read(rows[1].get()).is_ok());
         assert!(rows_of("{}").is_err() && rows_of("[1").is_err());
+        let raw = text_of(b"[{\"id\": \"a\", \"label\": \"x\ty\x07\"}, {\"id\": \"b\x1b\"}]");
+        let ids: Vec<_> = rows_of(&raw)
+            .unwrap()
+            .iter()
+            .map(|row| checked_id(Row::read(row.get()).unwrap().text(&["id"]).unwrap()))
+            .collect();
+        assert_eq!(ids, [Ok("a".to_owned()), Err("its id is no text".to_owned())]);
     }
 }

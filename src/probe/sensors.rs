@@ -13,9 +13,10 @@
 //! A line has a name, a value and, of a number, a unit. A row that cannot be read is left out and counted. Sensors that could not
 //! be read twice in a row are published no more: an old value would look fresh.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use tokio::sync::mpsc;
 
 use super::STALE_AFTER;
@@ -47,15 +48,21 @@ pub(super) async fn watch(
 ) {
     let mut failures = 0;
     loop {
-        let (reading, problem) = match source.bytes().await {
+        let read = match source.bytes().await {
             Ok(bytes) => {
-                failures = 0;
-                let (sensors, faults) = parse(&text_of(&bytes));
-                (Some(sensors), faults.map(|why| format!("{}: {why}", source.path().display())))
+                let named = |why| format!("{}: {why}", source.path().display());
+                parse(&text_of(&bytes)).map(|(sensors, faults)| (sensors, faults.map(named))).map_err(named)
             }
-            Err(error) => {
+            Err(error) => Err(ListError::to_string(&error)),
+        };
+        let (reading, problem) = match read {
+            Ok((sensors, problem)) => {
+                failures = 0;
+                (Some(sensors), problem)
+            }
+            Err(problem) => {
                 failures += 1;
-                ((failures == STALE_AFTER).then(Sensors::new), Some(ListError::to_string(&error)))
+                ((failures == STALE_AFTER).then(Sensors::new), Some(problem))
             }
         };
         if let Some(reading) = reading
@@ -69,19 +76,21 @@ pub(super) async fn watch(
 }
 
 /// Reads sensors; the text states how many rows were left out, and why the first was.
-fn parse(text: &str) -> (Sensors, Option<String>) {
+///
+/// # Errors
+/// Why the text is neither an object of JSON nor lines.
+fn parse(text: &str) -> Result<(Sensors, Option<String>), String> {
     let mut sensors = Sensors::new();
     let (mut left_out, mut first) = (0_usize, None);
     let trimmed = text.trim();
-    let rows: Vec<(String, Result<Sensor, String>)> = match serde_json::from_str::<Json>(trimmed) {
-        Ok(Json::Object(fields)) => fields
+    let rows: Vec<(String, Result<Sensor, String>)> = match trimmed.starts_with('{') {
+        // Each field is still text: a number out of range, or a broken escape, is no fault of the others.
+        true => serde_json::from_str::<BTreeMap<String, &RawValue>>(trimmed)
+            .map_err(|error| format!("it is no JSON object: {error}"))?
             .into_iter()
-            .map(|(name, value)| (name, serde_json::from_value(value).map_err(|error| error.to_string())))
+            .map(|(name, value)| (name, serde_json::from_str(value.get()).map_err(|error| error.to_string())))
             .collect(),
-        Err(error) if trimmed.starts_with('{') => {
-            return (sensors, Some(format!("it is no JSON object: {error}")));
-        }
-        Ok(_) | Err(_) => trimmed.lines().filter_map(of_line).collect(),
+        false => trimmed.lines().filter_map(of_line).collect(),
     };
     for (name, sensor) in rows {
         let checked = sensor.and_then(|sensor| match sensor.check(&name) {
@@ -97,7 +106,7 @@ fn parse(text: &str) -> (Sensors, Option<String>) {
             }
         }
     }
-    (sensors, first.map(|why| format!("{left_out} of its sensors are left out; the first: {why}")))
+    Ok((sensors, first.map(|why| format!("{left_out} of its sensors are left out; the first: {why}"))))
 }
 
 /// `water 4.2 cm`; none for an empty line or a comment.
@@ -124,7 +133,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &str) -> (Vec<String>, bool) {
-        let (sensors, fault) = parse(text);
+        let Ok((sensors, fault)) = parse(text) else { return (vec!["none".into()], true) };
         (sensors.iter().map(|(name, sensor)| format!("{name}={sensor}")).collect(), fault.is_some())
     }
 
@@ -135,9 +144,15 @@ mod tests {
         let lines = "\n# the tide\nwater 4.25 cm\ndoor is open\ncount -3\nalone\ninf inf m\n";
         let expected = vec!["count=-3".into(), "door=is open".into(), "water=4.25 cm".into()];
         assert_eq!(shown(lines), (expected, true));
-        assert_eq!(shown("{\"a\": 1"), (vec![], true));
+        assert_eq!(shown("{\"a\": 1"), (vec!["none".into()], true), "half a file is no reading");
+        let odd = format!(
+            r#"{{"ok": 1, "big": 1e999, "half": "\ud800", "deep": {}1{}}}"#,
+            "[".repeat(300),
+            "]".repeat(300)
+        );
+        assert_eq!(shown(&odd), (vec!["ok=1".into()], true));
         assert_eq!(shown(""), (vec![], false));
         let many: String = (0..70).map(|n| format!("s{n} {n}\n")).collect();
-        assert_eq!(parse(&many).0.len(), SENSORS_MAX);
+        assert_eq!(parse(&many).unwrap().0.len(), SENSORS_MAX);
     }
 }
