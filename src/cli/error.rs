@@ -2,6 +2,7 @@
 //! facts; what to do next on the command line is added here.
 
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::advice;
@@ -117,6 +118,12 @@ fn with_advice(error: &StartError) -> String {
         StartError::Config(ConfigError::Missing { .. }) => {
             format!("{error}: `tombolo init --name NAME` writes it and keeps your identity")
         }
+        StartError::Config(ConfigError::Read { path, source })
+        | StartError::Key(KeyFileError::Io { path, source })
+            if source.kind() == io::ErrorKind::PermissionDenied =>
+        {
+            format!("{error}. {}", take_over(path))
+        }
         StartError::Key(KeyFileError::Missing { .. }) => {
             format!("{error}: `tombolo init --name NAME` makes one")
         }
@@ -126,23 +133,8 @@ fn with_advice(error: &StartError) -> String {
         StartError::Running { .. } => {
             format!("{error}: end it first, or give this one a folder of its own with --data-dir")
         }
-        StartError::Store { source, .. } | StartError::Node { source: OpenError::Store(source), .. } => {
-            match source {
-                StoreError::InUse => format!("{error}: stop it, or use another --data-dir"),
-                StoreError::Damaged(_) => format!("{error}: {}", advice::RECOVER),
-                StoreError::Disk(_) => format!("{error}. If that stays so, {}", advice::RECOVER),
-                StoreError::NoRoom(_) => {
-                    format!("{error}. Free some space, or make the file system writable")
-                }
-                StoreError::OtherNode { .. } => format!(
-                    "{error}: put the key file of this store back, or the store of this key. If that is lost, {}",
-                    advice::RECOVER
-                ),
-                StoreError::Away => {
-                    format!("{error}: put {STORE_FILE} back. If it is lost, {}", advice::RECOVER_LOG)
-                }
-                StoreError::TooNew { .. } | StoreError::Closed => error.to_string(),
-            }
+        StartError::Store { path, source } | StartError::Node { path, source: OpenError::Store(source) } => {
+            store_advice(error, path, source)
         }
         StartError::NotDamaged { .. } => {
             format!("{error}: `tombolo doctor` shows what else may be wrong")
@@ -178,6 +170,37 @@ fn with_advice(error: &StartError) -> String {
         | StartError::OtherName { .. }
         | StartError::BadName { .. } => error.to_string(),
     }
+}
+
+/// What helps where the store of a node cannot be used.
+fn store_advice(error: &StartError, path: &Path, source: &StoreError) -> String {
+    match source {
+        StoreError::InUse => format!("{error}: stop it, or use another --data-dir"),
+        StoreError::Damaged(_) => format!("{error}: {}", advice::RECOVER),
+        StoreError::Disk(_) => format!("{error}. If that stays so, {}", advice::RECOVER),
+        StoreError::NoRoom(_) => format!("{error}. Free some space, or make the file system writable"),
+        StoreError::Away => {
+            format!("{error}: put {STORE_FILE} back. If it is lost, {}", advice::RECOVER_LOG)
+        }
+        StoreError::Denied(_) => format!("{error}. {}", take_over(path)),
+        StoreError::NoTarget => {
+            format!("{error}: mount its disk, or put the file back; nothing was changed")
+        }
+        StoreError::OtherNode { .. } => format!(
+            "{error}: put the key file of this store back, or the store of this key. If that is lost, {}",
+            advice::RECOVER
+        ),
+        StoreError::TooNew { .. } | StoreError::Closed => error.to_string(),
+    }
+}
+
+/// What helps where a file of a node belongs to another user, or is closed to its own.
+fn take_over(path: &Path) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    format!(
+        "All files in {folder} have to belong to the user that runs tombolo (`chown -R USER {folder}`, as root) and be open to it (`chmod 600 {}`)",
+        path.display()
+    )
 }
 
 impl From<CommandError> for CliError {

@@ -15,7 +15,7 @@ use crate::system_clock::now;
 ///
 /// # Errors
 ///
-/// [`StartError::NotDamaged`] if the store reads well; else why the key or settings do not, a daemon or another process
+/// [`StartError::NotDamaged`] if the store reads well; what is wrong where it may be whole all the same; else why the key or settings do not, a daemon or another process
 /// holds the store, or the disk refuses.
 pub fn recover(folder: &Path) -> Result<Option<PathBuf>, StartError> {
     super::check_there(folder)?;
@@ -36,8 +36,13 @@ pub fn recover(folder: &Path) -> Result<Option<PathBuf>, StartError> {
             return Err(StartError::Running { folder: folder.to_owned() });
         }
         Err(StoreError::InUse) => return Err(StartError::InUse { path }),
-        // A newer program reads it, and room is not made by moving it.
-        Err(source @ (StoreError::TooNew { .. } | StoreError::NoRoom(_))) => {
+        // A newer program or another user reads it, its disk comes back, and room is not made by moving it.
+        Err(
+            source @ (StoreError::TooNew { .. }
+            | StoreError::NoRoom(_)
+            | StoreError::Denied(_)
+            | StoreError::NoTarget),
+        ) => {
             return Err(StartError::Store { path, source });
         }
         Err(

@@ -236,6 +236,8 @@ impl NodeReport<'_> {
             | StoreError::Damaged(_)
             | StoreError::OtherNode { .. }
             | StoreError::Away
+            | StoreError::Denied(_)
+            | StoreError::NoTarget
             | StoreError::Closed
             | StoreError::Disk(_) => Alarm::NotSaved { why },
         }));

@@ -111,6 +111,7 @@ fn open_file(path: &Path, write: bool) -> Result<File, StoreError> {
         io::ErrorKind::InvalidInput | io::ErrorKind::IsADirectory => {
             StoreError::Damaged("it is no regular file")
         }
+        io::ErrorKind::NotFound if path.is_symlink() => StoreError::NoTarget,
         _ => StoreError::of_io(error),
     })?;
     match file.metadata().map_err(StoreError::of_io)?.len() {

@@ -98,6 +98,12 @@ pub enum StoreError {
     /// The store is not there, and its log is.
     #[error("it is gone, and store.wal beside it has commits that go with it")]
     Away,
+    /// This user may not read or write one of its files.
+    #[error("this user may not read and write it ({0})")]
+    Denied(String),
+    /// The store is a link to a file that is not there.
+    #[error("it is a link, and what it leads to is not there")]
+    NoTarget,
     /// The store was made for another identity.
     #[error(
         "the store belongs to {}, the key is that of {}",
@@ -129,15 +135,21 @@ impl StoreError {
             StoreError::OtherNode { .. } => "other_node",
             StoreError::NoRoom(_) => "disk_full",
             StoreError::Away => "store_away",
-            StoreError::InUse | StoreError::TooNew { .. } | StoreError::Closed | StoreError::Disk(_) => {
-                "store"
-            }
+            StoreError::InUse
+            | StoreError::TooNew { .. }
+            | StoreError::Denied(_)
+            | StoreError::NoTarget
+            | StoreError::Closed
+            | StoreError::Disk(_) => "store",
         }
     }
 
     /// The log beside a store cannot be read.
     fn of_log(store: &Path, error: io::Error) -> Self {
         match StoreError::of_io(error) {
+            StoreError::Denied(why) => {
+                StoreError::Denied(format!("{}: {why}", wal::path_beside(store).display()))
+            }
             StoreError::Disk(why) => StoreError::Disk(format!(
                 "{} beside it cannot be read ({why}): put the real one back, or move it away without its commits",
                 wal::path_beside(store).display()
@@ -149,12 +161,14 @@ impl StoreError {
     /// What the system refused: no room, a file that ends too early, or anything else.
     fn of_io(error: io::Error) -> Self {
         use io::ErrorKind::{
-            FileTooLarge, InvalidData, QuotaExceeded, ReadOnlyFilesystem, StorageFull, UnexpectedEof,
+            FileTooLarge, InvalidData, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+            UnexpectedEof,
         };
         match error.kind() {
             StorageFull | QuotaExceeded | FileTooLarge | ReadOnlyFilesystem => {
                 StoreError::NoRoom(error.to_string())
             }
+            PermissionDenied => StoreError::Denied(error.to_string()),
             UnexpectedEof => StoreError::Damaged("the file ends too early"),
             InvalidData => StoreError::Damaged("the file is no store"),
             _ => StoreError::Disk(error.to_string()),

@@ -253,6 +253,57 @@ fn a_store_that_is_away_keeps_its_log() {
     assert_eq!(place.error_code(&["create", "plan"]), "unconfirmed");
 }
 
+/// A user without rights to a file learns which owner it needs, and `recover` moves no store that may be whole.
+#[test]
+fn a_file_of_another_user_is_no_damage() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = NodeDir::with_node("attic");
+    place.ok(&["create", "plan"]);
+    // In a user namespace root has no rights beyond those of the owner.
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["-U", env!("CARGO_BIN_EXE_tombolo")]).args(arguments);
+        command.env("TOMBOLO_DATA_DIR", &place.folder).env_remove("RUST_LOG").stdin(Stdio::null());
+        command.output()
+    };
+    if !run(&["ls"]).is_ok_and(|output| output.status.success()) {
+        println!("SKIPPED: needs unshare, and user namespaces");
+        return;
+    }
+    let refused = |arguments: &[&str]| {
+        let output = run(arguments).unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {error}");
+        error
+    };
+    let set_mode = |path: &Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for (file, mode) in [("store.redb", 0o400), ("store.wal", 0), ("identity.key", 0), ("tombolo.toml", 0)] {
+        let path = place.folder.join(file);
+        set_mode(&path, mode);
+        for command in ["ls", "recover", "up"] {
+            let error = refused(&[command]);
+            assert!(error.contains(file) && error.contains("chown -R USER"), "{file} {command}: {error}");
+            assert!(!error.contains("tombolo recover"), "{file} {command}: {error}");
+        }
+        assert!(path.exists());
+        set_mode(&path, 0o600);
+    }
+    let (store, away) = (place.folder.join("store.redb"), place.folder.join("away"));
+    std::fs::rename(&store, &away).unwrap();
+    std::os::unix::fs::symlink(place.folder.join("not-mounted"), &store).unwrap();
+    for command in ["ls", "recover"] {
+        let error = place.fails(1, &[command]);
+        assert!(
+            error.contains("what it leads to is not there") && error.contains("mount its disk"),
+            "{error}"
+        );
+    }
+    std::fs::rename(&away, &store).unwrap();
+    assert!(place.ok(&["ls"]).contains("plan"));
+}
+
 #[test]
 fn a_key_and_a_store_of_two_nodes_do_not_start() {
     let (a, b) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
