@@ -6,9 +6,10 @@
 //! identity 64 hex digits: the ed25519 seed (RFC 8032, section 5.1.5)
 //! onion    64 hex digits: the ed25519 seed of the onion service
 //! did      did:key:z6Mk…: the identity that the first seed makes
+//! address  ….onion: the onion address that the second seed makes
 //! ```
 //!
-//! The last line makes a changed digit an error, not another identity; a file without it is read as well. The store has the identity
+//! The last two lines make a changed digit an error, not another identity or address; a file without them is read as well. The store has the identity
 //! too, so a key and the store of another node do not start together.
 //!
 //! Lines that start with `#` are comments. The file is made once, never overwritten, with mode 0600, and
@@ -125,10 +126,12 @@ pub fn load(folder: &Path) -> Result<Keypair, KeyFileError> {
 }
 
 fn text_of(identity: &[u8; 32], onion: &[u8; 32]) -> Zeroizing<String> {
-    let did = did(&Keypair::from_seeds(identity, onion).peer_id());
+    let keypair = Keypair::from_seeds(identity, onion);
+    let (did, address) = (did(&keypair.peer_id()), keypair.onion());
     let (identity, onion) =
         (Zeroizing::new(HEXLOWER.encode(identity)), Zeroizing::new(HEXLOWER.encode(onion)));
-    Zeroizing::new(format!("{FORMAT}\n{WARNING}\nidentity {}\nonion {}\ndid {did}\n", *identity, *onion))
+    let names = format!("did {did}\naddress {address}\n");
+    Zeroizing::new(format!("{FORMAT}\n{WARNING}\nidentity {}\nonion {}\n{names}", *identity, *onion))
 }
 
 fn parse(text: &str) -> Result<Keypair, &'static str> {
@@ -140,16 +143,26 @@ fn parse(text: &str) -> Result<Keypair, &'static str> {
         seed(lines.next(), "identity ").ok_or("its line `identity` is missing or not 64 hex digits")?;
     let onion = seed(lines.next(), "onion ").ok_or("its line `onion` is missing or not 64 hex digits")?;
     let keypair = Keypair::from_seeds(&identity, &onion);
-    let (named, rest) = (lines.next(), lines.next());
+    let (named, address, rest) = (lines.next(), lines.next(), lines.next());
     if rest.is_some() {
         return Err("it has more lines than it should");
     }
     match named.map(|line| line.strip_prefix("did ")) {
-        None => Ok(keypair),
-        Some(None) => Err("its last line is not `did`"),
-        Some(Some(name)) if name.trim() == did(&keypair.peer_id()) => Ok(keypair),
+        None => return Ok(keypair),
+        Some(None) => return Err("its line after `onion` is not `did`"),
+        Some(Some(name)) if name.trim() == did(&keypair.peer_id()) => {}
         Some(Some(_)) => {
-            Err("its line `did` names another identity than the line `identity` makes: a digit has changed")
+            return Err(
+                "its line `did` names another identity than the line `identity` makes: a digit has changed",
+            );
+        }
+    }
+    match address.map(|line| line.strip_prefix("address ")) {
+        None => Ok(keypair),
+        Some(None) => Err("its line after `did` is not `address`"),
+        Some(Some(address)) if address.trim() == keypair.onion() => Ok(keypair),
+        Some(Some(_)) => {
+            Err("its line `address` names another address than the line `onion` makes: a digit has changed")
         }
     }
 }
@@ -240,16 +253,23 @@ mod tests {
         let path = folder.path().join(KEY_FILE);
         let whole = std::fs::read(&path).unwrap();
         let text = String::from_utf8(whole.clone()).unwrap();
-        let did = text.find("did ").unwrap();
-        for end in (0..did - 1).chain(did + 1..whole.len() - 1) {
+        let [did, address] = ["did ", "address "].map(|label| text.find(label).unwrap());
+        let is_whole_line =
+            |end: usize| [did, address].into_iter().any(|line| end == line || end + 1 == line);
+        for end in (0..whole.len() - 1).filter(|end| !is_whole_line(*end)) {
             std::fs::write(&path, &whole[..end]).unwrap();
             assert!(matches!(load(folder.path()), Err(KeyFileError::Malformed { .. })), "cut at {end}");
         }
-        // Of the time before the line `did`.
-        std::fs::write(&path, &whole[..did]).unwrap();
-        assert!(load(folder.path()).is_ok());
-        let digit = text.find("identity ").unwrap() + "identity ".len();
-        for at in digit..digit + 64 {
+        // Of the time before the line `did`, and before the line `address`.
+        for end in [did, address] {
+            std::fs::write(&path, &whole[..end]).unwrap();
+            assert!(load(folder.path()).is_ok());
+        }
+        let digits = |label: &str| {
+            let first = text.find(label).unwrap() + label.len();
+            first..first + 64
+        };
+        for at in digits("identity ").chain(digits("\nonion ")) {
             let mut bytes = whole.clone();
             bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
             std::fs::write(&path, &bytes).unwrap();
