@@ -1,7 +1,7 @@
 //! `up`: the daemon, in the foreground.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -14,7 +14,8 @@ use super::service::ServiceManager;
 use super::{CliContext, advice, print};
 use crate::config::radio::{RadioSettings, check_all};
 use crate::config::{Config, LISTEN_MAX, TorSettings, check_log_filter};
-use crate::folder::{StartError, Vanished};
+use crate::folder::key::KEY_FILE;
+use crate::folder::{STORE_FILE, StartError, Vanished};
 use crate::handle::{Ended, Settings, Tombolo};
 use crate::node::{Query, Reply};
 
@@ -76,13 +77,9 @@ pub(super) fn run(
 fn ended_by_itself(ended: &Ended) -> CliError {
     match ended {
         Ended::Node | Ended::Links => CliError::new("ended", format!("{ended}: the log has the reason")),
-        Ended::Folder(Vanished::Missing { .. }) => CliError::new(
-            "folder_gone",
-            format!(
-                "{ended}, so this node has stopped. Put identity.key and tombolo.toml back from a copy, start `tombolo up` and join \
-                 a peer again; without a copy of the key, `tombolo init` makes a new node"
-            ),
-        ),
+        Ended::Folder(Vanished::Missing { path }) => {
+            CliError::new("folder_gone", format!("{ended}, so this node has stopped. {}", put_back(path)))
+        }
         Ended::Folder(Vanished::Replaced { .. }) => CliError::new(
             "folder_gone",
             format!(
@@ -90,6 +87,20 @@ fn ended_by_itself(ended: &Ended) -> CliError {
             ),
         ),
     }
+}
+
+/// What helps where a file of the folder is gone.
+fn put_back(path: &Path) -> &'static str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    if name == KEY_FILE {
+        return "Put identity.key and tombolo.toml back from a copy, start `tombolo up` and join a peer again; without a copy of \
+             the key, `tombolo init` makes a new node";
+    }
+    if name == STORE_FILE {
+        return "Put store.redb back, then `tombolo up` goes on; if it is lost, `tombolo recover` makes a new one, and a peer that \
+             is joined again brings back what this node wrote";
+    }
+    "What was in it is written to store.redb as the node ends: `tombolo up` goes on"
 }
 
 /// What the command line sets of radios and the local network: radios beside those of the settings, addresses in their place.

@@ -1,4 +1,4 @@
-//! Watches the folder of a running node: a node whose key or store is gone, or was replaced, would go on writing into files that no
+//! Watches the folder of a running node: a node whose key, store or log is gone, or was replaced, would go on writing into files that no
 //! path leads to.
 
 use std::io;
@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::STORE_FILE;
 use super::key::KEY_FILE;
+use crate::store::Store;
 use crate::system_clock::next_look;
 
 /// How long after a look that finds a file missing the next one decides: an editor or a backup may replace the key file in a moment.
@@ -35,17 +36,44 @@ pub enum Vanished {
 #[derive(Debug)]
 pub(crate) struct FolderWatch {
     key: PathBuf,
-    store: PathBuf,
-    /// Device and inode of the store.
-    store_file: Option<(u64, u64)>,
+    /// The store and its log.
+    open: [OpenFile; 2],
+}
+
+/// A file that the node has open.
+#[derive(Debug)]
+struct OpenFile {
+    path: PathBuf,
+    /// Device and inode; none where it was not there, as a log for which the disk had no room.
+    inode: Option<(u64, u64)>,
+}
+
+impl OpenFile {
+    fn new(path: PathBuf) -> Self {
+        let inode = std::fs::metadata(&path).ok().map(|file| (file.dev(), file.ino()));
+        OpenFile { path, inode }
+    }
+
+    fn look(&self) -> Option<Vanished> {
+        let open = self.inode?;
+        let path = || self.path.clone();
+        match std::fs::metadata(&self.path) {
+            Ok(file) => (open != (file.dev(), file.ino())).then(|| Vanished::Replaced { path: path() }),
+            // A disk that does not answer is no missing file.
+            Err(error) => is_missing(&error).then(|| Vanished::Missing { path: path() }),
+        }
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
 }
 
 impl FolderWatch {
     /// The store of the folder is open.
     pub(crate) fn new(folder: &Path) -> Self {
-        let store = folder.join(STORE_FILE);
-        let store_file = std::fs::metadata(&store).ok().map(|file| (file.dev(), file.ino()));
-        FolderWatch { key: folder.join(KEY_FILE), store, store_file }
+        let [store, log, _] = Store::files(&folder.join(STORE_FILE));
+        FolderWatch { key: folder.join(KEY_FILE), open: [OpenFile::new(store), OpenFile::new(log)] }
     }
 
     /// Waits until a file is gone or replaced.
@@ -62,19 +90,10 @@ impl FolderWatch {
     }
 
     fn look(&self) -> Option<Vanished> {
-        let missing = |path: &Path| Vanished::Missing { path: path.to_owned() };
-        let is_missing = |error: io::Error| error.kind() == io::ErrorKind::NotFound;
-        if std::fs::symlink_metadata(&self.key).is_err_and(is_missing) {
-            return Some(missing(&self.key));
+        if std::fs::symlink_metadata(&self.key).is_err_and(|error| is_missing(&error)) {
+            return Some(Vanished::Missing { path: self.key.clone() });
         }
-        match std::fs::metadata(&self.store) {
-            Ok(file) if self.store_file.is_some_and(|open| open != (file.dev(), file.ino())) => {
-                Some(Vanished::Replaced { path: self.store.clone() })
-            }
-            // A disk that does not answer is no missing file.
-            Ok(_) => None,
-            Err(error) => is_missing(error).then(|| missing(&self.store)),
-        }
+        self.open.iter().find_map(OpenFile::look)
     }
 }
 
@@ -88,8 +107,12 @@ mod tests {
         let (key, store) = (folder.path().join(KEY_FILE), folder.path().join(STORE_FILE));
         std::fs::write(&key, "k").unwrap();
         std::fs::write(&store, "s").unwrap();
+        let log = folder.path().join("store.wal");
+        std::fs::write(&log, "l").unwrap();
         let watch = FolderWatch::new(folder.path());
         assert_eq!(watch.look(), None);
+        std::fs::remove_file(&log).unwrap();
+        assert_eq!(watch.look(), Some(Vanished::Missing { path: log }));
         let copy = folder.path().join("copy");
         std::fs::copy(&store, &copy).unwrap();
         std::fs::rename(&copy, &store).unwrap();

@@ -123,7 +123,7 @@ pub enum Ended {
     /// A task that carries messages to and from the links is gone.
     #[error("the part that serves the links ended by itself")]
     Links,
-    /// Its key or store is not in its folder any more.
+    /// Its key, store or log is not in its folder any more.
     #[error(transparent)]
     Folder(#[from] Vanished),
 }

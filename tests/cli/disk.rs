@@ -382,6 +382,23 @@ fn a_daemon_whose_folder_is_deleted_states_it_and_ends() {
     assert!(!place.folder.exists(), "nothing is made again");
 }
 
+/// A log that is deleted under a running node would take commits that no path leads to; what it had is kept.
+#[test]
+fn a_daemon_whose_log_is_deleted_states_it_and_loses_nothing() {
+    let place = NodeDir::with_node("attic");
+    let mut child = place.command(&["up"]).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    eventually("it answers", || place.folder.join("control.sock").exists());
+    place.ok(&["create", "plan"]);
+    place.ok(&["set", "plan", "a", "1"]);
+    std::fs::remove_file(place.folder.join("store.wal")).unwrap();
+    let status = wait(&mut child);
+    let error = std::io::read_to_string(child.stderr.take().unwrap()).unwrap();
+    assert_eq!(status.code(), Some(1), "{error}");
+    assert!(error.contains("store.wal is gone, so this node has stopped"), "{error}");
+    assert!(error.contains("`tombolo up` goes on") && !error.contains("identity.key"), "{error}");
+    assert_eq!(place.ok(&["get", "plan", "a"]), "1");
+}
+
 /// `ulimit -f` is an error of the write; the signal that comes with it ends no process.
 #[test]
 fn a_limit_of_file_sizes_is_a_full_disk() {
