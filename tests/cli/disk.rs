@@ -495,6 +495,8 @@ fn a_full_and_a_read_only_disk_can_be_read() {
         fill
         start
         echo "full: $(tombolo get plan a)"
+        tombolo backup "$PLACE/../full.backup" >&2 && echo "backup of a full disk"
+        tombolo backup "$PLACE/full.backup" 2>&1 | grep "disk/full.backup: No space" || true
         # The log has room that it took before; what it has goes to the store once that is full.
         for n in $(seq 40); do tombolo set plan "b$n" "$long" --json 2>&1 || { echo "refused: $?"; break; }; done
         echo "verdict: $(tombolo status | grep -o '^ *This node can be read, not written')"
@@ -509,6 +511,7 @@ fn a_full_and_a_read_only_disk_can_be_read() {
         end
         mount -o remount,ro "$PLACE"
         echo "read-only: $(tombolo get plan c)"
+        tombolo backup "$PLACE/../read-only.backup" >&2 && echo "backup of a read-only disk"
         tombolo set plan d 4 --json 2>&1 || echo "refused: $?"
         start
         echo "up: $(grep 'can be read, not written' "$PLACE/../up")"
@@ -535,11 +538,19 @@ fn a_full_and_a_read_only_disk_can_be_read() {
     let output = in_namespace(script).unwrap();
     let (text, log) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{text}\n{log}");
-    for line in
-        ["full: one", "killed: one", "kept: 60001", "room: three, 0", "read-only: three", "writable: four"]
-    {
+    for line in [
+        "full: one",
+        "killed: one",
+        "kept: 60001",
+        "room: three, 0",
+        "read-only: three",
+        "writable: four",
+        "backup of a full disk",
+        "backup of a read-only disk",
+    ] {
         assert!(text.lines().any(|found| found == line), "no `{line}` in:\n{text}\n{log}");
     }
+    assert!(text.contains("disk/full.backup: No space left"), "the file that is meant is named: {text}");
     assert_eq!(text.matches("refused: 1").count(), 2, "{text}");
     assert_eq!(text.matches("\"code\":\"disk_full\"").count(), 2, "{text}");
     assert!(

@@ -179,7 +179,7 @@ pub fn write(folder: &Path, file: &Path, passphrase: Option<&str>) -> Result<Bac
     if std::fs::symlink_metadata(file).is_ok() {
         return Err(BackupError::Exists { path: file.to_owned() });
     }
-    let copy = StoreCopy::of(folder, identity)?;
+    let copy = StoreCopy::of(folder, identity, file)?;
     let mut sources = vec![(CONFIG_FILE, folder.join(CONFIG_FILE)), (STORE_FILE, copy.path.clone())];
     let extra =
         [(CATALOGUE_FILE, true), (KEY_FILE, passphrase.is_some()), (REVOCATION_FILE, passphrase.is_some())];
@@ -202,7 +202,10 @@ pub fn write(folder: &Path, file: &Path, passphrase: Option<&str>) -> Result<Bac
     };
     let paths: Vec<PathBuf> = sources.into_iter().map(|(_, path)| path).collect();
     let unfinished = Unfinished::beside(file);
-    write_file(&unfinished.0, &contents, &paths, passphrase)?;
+    write_file(&unfinished.0, &contents, &paths, passphrase).map_err(|error| match error {
+        BackupError::Io { path, source } if path == unfinished.0 => failed(file)(source),
+        other => other,
+    })?;
     // What was written is read back before it counts.
     check(&unfinished.0, passphrase)?;
     std::fs::rename(&unfinished.0, file).map_err(failed(file))?;
@@ -308,14 +311,14 @@ fn write_file(
     let file = match passphrase {
         None => {
             out.write_all(&[0]).map_err(failed(path))?;
-            let body = write_body(out, contents, sources)?;
+            let body = write_body(path, out, contents, sources)?;
             body.into_inner().map_err(|error| failed(path)(error.into_error()))?
         }
         Some(passphrase) => {
             let sealing = Sealing::draw()?;
             out.write_all(&[1]).and_then(|()| out.write_all(&sealing.to_bytes())).map_err(failed(path))?;
             let writer = SealingWriter::new(out, sealing.key(passphrase)?);
-            let out = write_body(writer, contents, sources)?.finish().map_err(failed(path))?;
+            let out = write_body(path, writer, contents, sources)?.finish().map_err(failed(path))?;
             out.into_inner().map_err(|error| failed(path)(error.into_error()))?
         }
     };
@@ -323,15 +326,19 @@ fn write_file(
 }
 
 /// Writes the body, with a hash of it at its end.
-fn write_body<W: Write>(out: W, contents: &BackupContents, sources: &[PathBuf]) -> Result<W, BackupError> {
-    let here = Path::new("the backup");
+fn write_body<W: Write>(
+    here: &Path,
+    out: W,
+    contents: &BackupContents,
+    sources: &[PathBuf],
+) -> Result<W, BackupError> {
     let mut out = Hashed { inner: out, hasher: blake3::Hasher::new() };
     let json = serde_json::to_vec(contents).expect("the contents have text keys");
     let length = u32::try_from(json.len()).expect("eight names are short");
     out.write_all(&length.to_be_bytes()).and_then(|()| out.write_all(&json)).map_err(failed(here))?;
     for (source, part) in sources.iter().zip(&contents.files) {
         let mut file = File::open(source).map_err(failed(source))?;
-        let copied = io::copy(&mut (&mut file).take(part.bytes), &mut out).map_err(failed(source))?;
+        let copied = copy(&mut (&mut file).take(part.bytes), source, &mut out, here)?;
         if copied != part.bytes {
             let source_changed = io::Error::new(io::ErrorKind::UnexpectedEof, "it became shorter meanwhile");
             return Err(failed(source)(source_changed));
@@ -341,6 +348,27 @@ fn write_body<W: Write>(out: W, contents: &BackupContents, sources: &[PathBuf]) 
     let mut inner = out.inner;
     inner.write_all(&hash).and_then(|()| inner.flush()).map_err(failed(here))?;
     Ok(inner)
+}
+
+/// Copies the bytes of a file; an error names the file that it is of.
+fn copy(
+    from: &mut impl Read,
+    from_path: &Path,
+    to: &mut impl Write,
+    to_path: &Path,
+) -> Result<u64, BackupError> {
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut copied = 0;
+    loop {
+        let count = match from.read(&mut buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(failed(from_path)(error)),
+        };
+        to.write_all(buffer.get(..count).unwrap_or_default()).map_err(failed(to_path))?;
+        copied += count as u64;
+    }
 }
 
 /// Reads a backup: hands each file to `take` in order, then compares the hash.
@@ -454,26 +482,27 @@ impl<R: Read> Read for Hashed<R> {
 
 // ---- on the way -----------------------------------------------------------------------------------------
 
-/// A whole copy of a store, removed when dropped.
+/// A whole copy of a store, beside the backup that it is for; removed when dropped. The disk of the node may be full, or take no writes.
 struct StoreCopy {
     path: PathBuf,
 }
 
 impl StoreCopy {
-    fn of(folder: &Path, identity: PeerId) -> Result<Self, BackupError> {
+    fn of(folder: &Path, identity: PeerId, file: &Path) -> Result<Self, BackupError> {
         let store = folder.join(STORE_FILE);
-        let copy = StoreCopy { path: folder.join(format!("{STORE_FILE}.backup-{}", std::process::id())) };
+        let copy = StoreCopy { path: hidden_beside(file, STORE_FILE) };
         for _ in 0..COPIES_MAX {
             copy.remove();
             // The database comes last: what a commit moves there meanwhile from the log then stands in one of the two copies.
             for (from, to) in Store::files(&store).into_iter().zip(Store::files(&copy.path)).rev() {
                 if from.extension().is_none_or(|kind| kind != "seq") {
-                    super::unless_missing(std::fs::copy(&from, &to).map(drop)).map_err(failed(&from))?;
+                    copy_file(&from, &to, file)?;
                 }
             }
             match copy.check(identity) {
                 Ok(()) => return Ok(copy),
                 Err(StoreError::Damaged(_)) => std::thread::sleep(COPY_PAUSE),
+                Err(StoreError::NoRoom(why)) => return Err(failed(file)(io::Error::other(why))),
                 Err(source) => return Err(StartError::Store { path: store, source }.into()),
             }
         }
@@ -487,7 +516,9 @@ impl StoreCopy {
     fn check(&self, identity: PeerId) -> Result<(), StoreError> {
         let mut store = Store::open(&self.path)?;
         store.belongs_to(identity)?;
-        store.load().map(|_| ())
+        store.load()?;
+        // What the log had is in the copy only where that takes writes.
+        store.read_only().map_or(Ok(()), |why| Err(why.clone()))
     }
 
     fn remove(&self) {
@@ -503,13 +534,30 @@ impl Drop for StoreCopy {
     }
 }
 
+/// The name of a file that stands beside the backup until that is written.
+fn hidden_beside(file: &Path, kind: &str) -> PathBuf {
+    let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    file.with_file_name(format!(".{name}.{}.{kind}", std::process::id()))
+}
+
+/// Copies a file of the store that may be missing, for this backup.
+fn copy_file(from: &Path, to: &Path, backup: &Path) -> Result<(), BackupError> {
+    let mut source = match File::open(from) {
+        Ok(source) => source,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(failed(from)(error)),
+    };
+    let mut options = OpenOptions::new();
+    let made = options.write(true).create_new(true).mode(0o600).open(to);
+    copy(&mut source, from, &mut made.map_err(failed(backup))?, backup).map(drop)
+}
+
 /// A file that has not got its name yet, removed when dropped.
 struct Unfinished(PathBuf);
 
 impl Unfinished {
     fn beside(file: &Path) -> Self {
-        let name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        Unfinished(file.with_file_name(format!(".{name}.{}.new", std::process::id())))
+        Unfinished(hidden_beside(file, "new"))
     }
 }
 
