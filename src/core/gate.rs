@@ -157,7 +157,12 @@ impl Gate {
         self.ready.push_back(Output::Reply { request, result: Err(CommandError::Store(why)) });
     }
 
-    /// Releases an output that needs no commit: the node holds uncommitted changes and answers only that it does.
+    /// Whether nothing waits for the next commit: what is in memory is on disk.
+    pub fn has_no_writes(&self) -> bool {
+        self.writes.is_empty()
+    }
+
+    /// Releases an output that needs no commit: it states only that the node holds uncommitted changes, or what is on disk.
     pub fn output_uncommitted(&mut self, output: Output) {
         self.ready.push_back(output);
     }
@@ -254,6 +259,9 @@ impl Gate {
     /// The store's error; [`retry_later`](Self::retry_later) then sets the next try.
     pub fn load_again(&mut self) -> Result<Loaded, StoreError> {
         self.store.heal()?;
+        if let Some(StorageFault { why: why @ StoreError::NoRoom(_), .. }) = &self.fault {
+            self.store.wait_for_room(why.clone());
+        }
         self.load()
     }
 

@@ -326,6 +326,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
         Command::Admin(_) | Command::Query(_) | Command::Write(_) => open(folder, &load_config(folder)?)?,
     };
     let request = RequestId(1);
+    let mut query = if let Command::Query(query) = &command { Some(query.clone()) } else { None };
     node.handle_input(now(), Input::Command { request, command });
     for _ in 0..TURNS_MAX {
         let mut quiet = true;
@@ -334,6 +335,13 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
             match output {
                 // An unknown peer is reported all the same.
                 Output::Reply { request: of, result } if of == request => {
+                    // What time had brought was to be written with it: the second answer waits for no write.
+                    if is_without_room(&result)
+                        && let Some(query) = query.take()
+                    {
+                        node.handle_input(now(), Input::Command { request, command: query.into() });
+                        continue;
+                    }
                     let reply = result?;
                     return if needs_links { Err(DirectError::NeedsDaemon) } else { Ok(reply) };
                 }
@@ -356,6 +364,10 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
         }
     }
     Err(DirectError::NeedsDaemon)
+}
+
+fn is_without_room(result: &Result<Reply, CommandError>) -> bool {
+    matches!(result, Err(CommandError::Store(StoreError::NoRoom(_))))
 }
 
 /// Reads the settings of a folder. A folder without a node is reported first.

@@ -8,7 +8,8 @@ use crate::desk::Suspensions;
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{
-    Admin, BadNameReason, Command, CommandError, Quota, Reply, RequestId, ValueError, Write, view,
+    Admin, BadNameReason, Command, CommandError, Output, Query, Quota, Reply, RequestId, ValueError, Write,
+    view,
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
@@ -21,13 +22,23 @@ impl Node {
         let replied = match command {
             Command::Write(write) => self.write(request, write),
             Command::Admin(admin) => self.administer(request, admin),
-            Command::Query(query) => {
-                self.settle();
-                Some(self.report().answer(&query))
-            }
+            Command::Query(query) => return self.query(request, &query),
         };
         if let Some(result) = replied {
             self.core.gate.reply(request, result);
+        }
+    }
+
+    /// Answers a question. Where the disk takes no writes, nothing that passing time wants to write keeps the answer back.
+    fn query(&mut self, request: RequestId, query: &Query) {
+        let is_read_only = self.core.gate.read_only().is_some();
+        if !is_read_only {
+            self.settle();
+        }
+        let result = self.report().answer(query);
+        match is_read_only && self.core.gate.has_no_writes() {
+            true => self.core.gate.output_uncommitted(Output::Reply { request, result }),
+            false => self.core.gate.reply(request, result),
         }
     }
 

@@ -47,7 +47,9 @@ impl Node {
             self.replica.recovery_mut().note_written(&alarms, []);
             self.authoring.staged_mut().put_snapshot(&alarms, value);
         }
-        if self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP) {
+        let is_sweep_due = self.replica.take_sweep_due(self.core.now(), TOMBSTONE_SWEEP);
+        // Where the disk takes no writes, it waits for the next one.
+        if is_sweep_due && self.core.gate.read_only().is_none() {
             for sweep in self.replica.due_sweeps(&self.core.me, self.core.reference()) {
                 if !self.awaits_own(&sweep.document) {
                     let drops = sweep.drop.into_iter().map(|key| (key, None));

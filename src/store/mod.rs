@@ -467,10 +467,17 @@ impl Store {
         match self.commit(Vec::new()) {
             Err(why @ StoreError::NoRoom(_)) => {
                 self.heal()?;
-                self.read_only.get_or_insert(why);
+                self.wait_for_room(why);
                 Ok(())
             }
             tried => tried,
+        }
+    }
+
+    /// The disk had no room for a commit: the store counts as open for reading only, until the next commit tries again.
+    pub fn wait_for_room(&mut self, why: StoreError) {
+        if self.opener.is_some() {
+            self.read_only.get_or_insert(why);
         }
     }
 
