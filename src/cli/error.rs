@@ -2,6 +2,7 @@
 //! facts; what to do next on the command line is added here.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -123,6 +124,11 @@ fn with_advice(error: &StartError) -> String {
             if source.kind() == io::ErrorKind::PermissionDenied =>
         {
             format!("{error}. {}", take_over(path))
+        }
+        StartError::Socket { path, .. }
+            if path.symlink_metadata().is_ok_and(|found| !found.file_type().is_socket()) =>
+        {
+            format!("{error}. What stands there is no socket: move it away")
         }
         StartError::Key(KeyFileError::Missing { .. }) => {
             format!("{error}: `tombolo init --name NAME` makes one")

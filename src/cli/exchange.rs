@@ -131,5 +131,10 @@ fn write_new(file: &Path, text: &str) -> CliResult {
     let failed = |e: std::io::Error| CliError::new("file", format!("cannot write {}: {e}", file.display()));
     let mut options = std::fs::OpenOptions::new();
     let mut opened = options.write(true).create_new(true).mode(0o600).open(file).map_err(failed)?;
-    opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all()).map_err(failed)
+    let written = opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all());
+    written.map_err(|error| {
+        // A part of a document is none.
+        let _ = std::fs::remove_file(file);
+        failed(error)
+    })
 }

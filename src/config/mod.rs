@@ -211,6 +211,12 @@ pub enum ConfigError {
         /// The path of the file.
         path: PathBuf,
     },
+    /// It does not name the node.
+    #[error("{} does not name the node: a line `name = \"NAME\"` at its beginning does", path.display())]
+    NoName {
+        /// The path of the file.
+        path: PathBuf,
+    },
     /// A line of it is wrong.
     #[error("{}, line {line}: {why}. Correct the line, or delete it to get the default", path.display())]
     Line {
@@ -266,7 +272,10 @@ impl Config {
             return Err(ConfigError::TooLong { path });
         }
         let text = crate::plain_file::read_text(&path, CONFIG_BYTES_MAX).map_err(read)?;
-        Self::parse(&text).map_err(|(line, why)| ConfigError::Line { path, line, why })
+        Self::parse(&text).map_err(|(line, why)| match text.parse::<toml::Table>() {
+            Ok(table) if !table.contains_key("name") => ConfigError::NoName { path },
+            Ok(_) | Err(_) => ConfigError::Line { path, line, why },
+        })
     }
 
     /// Reads settings from text.

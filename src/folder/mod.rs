@@ -191,6 +191,7 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
     if !initialised && lacks_key() {
         return Err(StartError::KeyLost { folder: folder.to_owned() });
     }
+    let mut made_first = vec![];
     match Config::load(folder) {
         Ok(_) if initialised => {
             return Err(StartError::Initialised { folder: folder.to_owned() });
@@ -200,13 +201,25 @@ pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
             return Err(StartError::OtherName { path, found: config.name, asked: name.to_owned() });
         }
         Ok(_) => {}
-        Err(ConfigError::Missing { path }) => write_settings(&path, name)?,
+        Err(ConfigError::Missing { path }) => {
+            write_settings(&path, name)?;
+            made_first.push(path);
+        }
         Err(error) => return Err(error.into()),
     }
     if !initialised {
         let keypair = key::create(folder)?;
-        write_revocation(folder)?;
-        create_store(folder, &keypair, StoreOrigin::Known)?;
+        let made = write_revocation(folder)
+            .and_then(|()| create_store(folder, &keypair, StoreOrigin::Known))
+            .and_then(|()| open(folder, &Config::load(folder)?));
+        return made.map(drop).inspect_err(|_| {
+            // An identity that has signed nothing is no loss, and the next `init` draws its own.
+            made_first.extend(Store::files(&folder.join(STORE_FILE)));
+            made_first.extend([REVOCATION_FILE, key::KEY_FILE].map(|name| folder.join(name)));
+            for path in &made_first {
+                let _ = std::fs::remove_file(path);
+            }
+        });
     }
     open(folder, &Config::load(folder)?).map(|_| ())
 }

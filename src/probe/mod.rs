@@ -271,7 +271,8 @@ fn merged(sources: &AppsBySource) -> (Vec<App>, Option<String>) {
     }
     left_out += apps.len().saturating_sub(APPS_MAX);
     let problem = (left_out > 0).then(|| {
-        format!("{left_out} apps are left out: at most {APPS_MAX}, ids of at most {APP_TEXT_BYTES_MAX} bytes")
+        let apps = if left_out == 1 { "1 app is".to_owned() } else { format!("{left_out} apps are") };
+        format!("{apps} left out: at most {APPS_MAX}, ids of at most {APP_TEXT_BYTES_MAX} bytes")
     });
     (apps.into_values().take(APPS_MAX).collect(), problem)
 }

@@ -169,3 +169,36 @@ fn a_reader_that_leaves_is_no_panic() {
     let output = child.wait_with_output().unwrap();
     assert_eq!((output.status.code(), String::from_utf8_lossy(&output.stderr)), (Some(0), "".into()));
 }
+
+/// What failed for want of room leaves nothing behind that is in the way of the next try.
+#[test]
+fn without_room_init_and_export_leave_nothing() {
+    let place = NodeDir::empty();
+    let limited = |blocks: u32, arguments: &str| {
+        let script = format!("ulimit -f {blocks}; exec {} {arguments}", env!("CARGO_BIN_EXE_tombolo"));
+        let mut shell = std::process::Command::new("bash");
+        shell.env("TOMBOLO_DATA_DIR", &place.folder).args(["-c", &script]).output().unwrap()
+    };
+    let refused = limited(64, "init --name attic --json");
+    let error = String::from_utf8(refused.stderr).unwrap();
+    assert!(refused.status.code() == Some(1) && error.contains("disk_full"), "{error}");
+    place.ok(&["init", "--name", "boat"]);
+    place.ok(&["create", "plan"]);
+    place.ok(&["set", "plan", "a", &"x".repeat(9_000)]);
+    let file = place.folder.with_file_name("plan.json");
+    let refused = limited(4, &format!("export plan {}", file.display()));
+    assert_eq!(refused.status.code(), Some(1), "{}", String::from_utf8_lossy(&refused.stderr));
+    assert!(!file.exists(), "no part of a document");
+}
+
+#[test]
+fn settings_without_a_name_and_no_socket_in_its_place_are_named() {
+    let place = NodeDir::with_node("attic");
+    let (settings, socket) = (place.folder.join("tombolo.toml"), place.folder.join("control.sock"));
+    std::fs::create_dir(&socket).unwrap();
+    assert!(place.fails(1, &["up"]).contains("no socket: move it away"));
+    std::fs::remove_dir(&socket).unwrap();
+    std::fs::write(&settings, "").unwrap();
+    let error = place.fails(1, &["ls"]);
+    assert!(error.contains("does not name the node") && !error.contains("default"), "{error}");
+}
