@@ -45,7 +45,7 @@ pub(super) fn run(context: &CliContext, request: &WatchRequest) -> CliResult {
         if print::text(&event, "event") == "snapshot" && is_kept(print::text(&event, "name")) {
             continue;
         }
-        print::line(&format!("{}  {}", clock(), print::clean(&sentence(&event, &known))))?;
+        print::line(&shown(&clock(), &event, &known))?;
     }
     Err(CliError::new("gone", "the node has ended: `tombolo up` starts it"))
 }
@@ -59,14 +59,21 @@ fn is_news_of_strangers(event: &Json, known: &BTreeMap<String, String>) -> bool 
     print::text(event, "event") == "peers_changed" || strange("owner") || strange("author") || strange("peer")
 }
 
+/// An event with the time at which it came, and below it, where a document changed, a line for each key.
+fn shown(clock: &str, event: &Json, names: &BTreeMap<String, String>) -> String {
+    let mut lines = vec![format!("{clock}  {}", print::clean(&sentence(event, names)))];
+    if print::text(event, "event") == "changed" {
+        lines.extend(keys_of(event).iter().map(|line| format!("            {}", print::clean(line))));
+    }
+    lines.join("\n")
+}
+
 fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
     let who = |field: &str| called(names, print::text(event, field));
     match print::text(event, "event") {
         "changed" => {
             let (name, sequence) = (print::text(event, "name"), print::number(event, "sequence"));
-            let line =
-                format!("{} / {name}  changed by {}  sequence {sequence}", who("owner"), who("author"));
-            line + &keys_of(event)
+            format!("{} / {name}  changed by {}  sequence {sequence}", who("owner"), who("author"))
         }
         "snapshot" => {
             let value = event.get("value").map(Json::to_string).unwrap_or_default();
@@ -96,26 +103,21 @@ fn sentence(event: &Json, names: &BTreeMap<String, String>) -> String {
     }
 }
 
-/// The keys that changed, with what each was and is, below the line.
-fn keys_of(event: &Json) -> String {
+/// The keys that changed, with what each was and is, a line for each.
+fn keys_of(event: &Json) -> Vec<String> {
     let keys = event.get("keys").map(print::items).unwrap_or_default();
     let shown = |change: &Json, field: &str| {
         change.get(field).map_or_else(|| "-".to_owned(), |value| cut(&value.to_string(), VALUE_CHARS))
     };
     let line = |change: &Json| {
-        format!(
-            "\n            {}: {} -> {}",
-            print::text(change, "key"),
-            shown(change, "old"),
-            shown(change, "new")
-        )
+        format!("{}: {} -> {}", print::text(change, "key"), shown(change, "old"), shown(change, "new"))
     };
-    let mut lines: String = keys.iter().take(KEYS_SHOWN).map(line).collect();
+    let mut lines: Vec<String> = keys.iter().take(KEYS_SHOWN).map(line).collect();
     let left = keys.len().saturating_sub(KEYS_SHOWN);
     let has_more = event.get("more").and_then(Json::as_bool) == Some(true);
     if left > 0 || has_more {
         let and = if has_more { "more" } else { &left.to_string() };
-        lines.push_str(&format!("\n            and {and} keys: `--json` has them, or `tombolo get`"));
+        lines.push(format!("and {and} keys: `--json` has them, or `tombolo get`"));
     }
     lines
 }
@@ -131,4 +133,24 @@ fn cut(text: &str, chars: usize) -> String {
 fn clock() -> String {
     let now = i64::try_from(now().wall.ms()).ok().and_then(chrono::DateTime::from_timestamp_millis);
     now.map(|now| now.with_timezone(&chrono::Local).format("%H:%M:%S").to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_key_that_changed_has_a_line_of_its_own() {
+        let event = serde_json::json!({
+            "event": "changed", "owner": "did:a", "author": "did:a", "name": "plan", "sequence": 3,
+            "keys": [{ "key": "a", "old": "x", "new": 1 }, { "key": "b\nc", "new": "two\nlines" }],
+        });
+        let names = BTreeMap::from([("did:a".to_owned(), "(you)".to_owned())]);
+        let lines = [
+            "12:00:00  (you) / plan  changed by (you)  sequence 3",
+            "            a: \"x\" -> 1",
+            "            b\u{fffd}c: - -> \"two\\nlines\"",
+        ];
+        assert_eq!(shown("12:00:00", &event, &names), lines.join("\n"));
+    }
 }
