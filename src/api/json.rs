@@ -1,6 +1,7 @@
 //! Checks JSON before it is parsed: refuses numbers that would be rounded, and text that would take many times its length
 //! in memory. It checks no grammar; the parser does that.
 
+use std::borrow::Cow;
 use std::str::from_utf8;
 
 /// Values in one body. A value takes up to about a hundred bytes once it is parsed, so a body of two million
@@ -8,6 +9,9 @@ use std::str::from_utf8;
 pub(crate) const ITEMS_MAX: usize = 1_000_000;
 /// Arrays and objects within each other. The parser goes no deeper either.
 pub(crate) const NESTED_MAX: usize = 127;
+
+/// The mark of its bytes' order that some editors put before UTF-8; it is no part of the text.
+pub(crate) const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// Why a text is refused before it is parsed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -73,6 +77,30 @@ pub(crate) fn check(text: &[u8]) -> Result<(), JsonError> {
     Ok(())
 }
 
+/// The same text where `-0` is `0`: the whole number is the same, and the parser makes a float of it, which is another value. The
+/// length stays, for the columns of errors.
+pub(crate) fn with_whole_zeros(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.windows(2).any(|pair| pair == b"-0") {
+        return text.into();
+    }
+    let mut mended = text.to_vec();
+    let mut rest = text;
+    while let Some((byte, after)) = rest.split_first() {
+        rest = match byte {
+            b'"' => after_string(after),
+            b'-' | b'0'..=b'9' => {
+                let (number, after) = rest.split_at(rest.iter().take_while(|b| is_of_number(**b)).count());
+                if let Some(sign) = mended.get_mut(text.len() - rest.len()).filter(|_| number == b"-0") {
+                    *sign = b' ';
+                }
+                after
+            }
+            _ => after,
+        };
+    }
+    mended.into()
+}
+
 fn is_of_number(byte: u8) -> bool {
     matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')
 }
@@ -136,6 +164,24 @@ pub(crate) fn key_before(text: &str, line: usize, column: usize) -> String {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_zero_with_a_sign_is_the_whole_number_wherever_it_stands() {
+        let value =
+            |text: &str| serde_json::from_slice::<tombolo_delta::Value>(&with_whole_zeros(text.as_bytes()));
+        let zero = || tombolo_delta::Value::from(0u64);
+        assert_eq!(value("-0").unwrap(), zero());
+        assert_eq!(value(" -0\n").unwrap(), zero());
+        let map = tombolo_delta::Value::map([
+            ("-0,\"-0", zero()),
+            ("b", (-0.0f64).into()),
+            ("c", (-0.5f64).into()),
+        ]);
+        assert_eq!(value(r#"{"-0,\"-0":-0,"b":-0.0,"c":-0.5}"#).unwrap(), map);
+        for refused in ["--0", "1-0", "- 0", "-01"] {
+            assert!(value(refused).is_err(), "{refused}");
+        }
+    }
 
     #[test]
     fn whole_numbers_that_would_be_rounded_are_found_wherever_they_stand() {

@@ -60,7 +60,7 @@ pub(super) fn put(
     let text = read(file)?;
     json::check(text.as_bytes())
         .map_err(|e| CliError::new("bad_value", format!("{}: {e}", called_file(file))))?;
-    let value = serde_json::from_str(&text);
+    let value = serde_json::from_slice(&json::with_whole_zeros(text.as_bytes()));
     let value = value.map_err(|e: serde_json::Error| {
         let key = json::key_before(&text, e.line(), e.column());
         CliError::new("bad_json", format!("{} is not JSON: {key}{e}", called_file(file)))
@@ -215,11 +215,7 @@ fn written(context: &CliContext, done: &str, reply: &JsonReply) -> CliResult {
 
 /// Reads JSON, or else a text. A number that JSON readers would round is refused.
 fn value_of(text: &str, hints: bool) -> Result<Value, CliError> {
-    // JSON readers make a float of it, which is another value than 0.
-    if text == "-0" {
-        return Ok(Value::from(0u64));
-    }
-    match serde_json::from_str::<Value>(text) {
+    match serde_json::from_slice::<Value>(&json::with_whole_zeros(text.as_bytes())) {
         Ok(value) => match json::check(text.as_bytes()) {
             Ok(()) => Ok(value),
             Err(error) => Err(CliError::usage(error.to_string())),
@@ -240,7 +236,7 @@ pub(super) fn called_file(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
-/// A file's text, or standard input's.
+/// A file's text, or standard input's, without the mark that some editors put before it.
 pub(super) fn read(file: &Path) -> Result<String, CliError> {
     let failed = |e: std::io::Error| CliError::new("file", format!("cannot read {}: {e}", called_file(file)));
     let limit = u64::try_from(BODY_BYTES_MAX).unwrap_or(u64::MAX);
@@ -255,7 +251,7 @@ pub(super) fn read(file: &Path) -> Result<String, CliError> {
         let message = format!("{} is longer than {}", called_file(file), print::size(limit));
         return Err(CliError::new("too_long", message));
     }
-    Ok(text)
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 #[cfg(test)]

@@ -62,12 +62,13 @@ pub(super) fn import(context: &CliContext, file: &Path, name: Option<String>, re
     let text = docs::read(file)?;
     let called = docs::called_file(file);
     json::check(text.as_bytes()).map_err(|e| CliError::new("bad_value", format!("{called}: {e}")))?;
-    let exported: Exported = serde_json::from_str(&text).map_err(|e| {
-        CliError::new(
-            "bad_json",
-            format!("{called} is no exported document: {e}. `tombolo put DOC FILE` takes bare JSON"),
-        )
-    })?;
+    let exported: Exported =
+        serde_json::from_slice(&json::with_whole_zeros(text.as_bytes())).map_err(|e| {
+            CliError::new(
+                "bad_json",
+                format!("{called} is no exported document: {e}. `tombolo put DOC FILE` takes bare JSON"),
+            )
+        })?;
     if exported.format != FORMAT {
         let message = format!("{called} has the format `{}`, this program reads `{FORMAT}`", exported.format);
         return Err(CliError::new("bad_json", message));

@@ -582,8 +582,9 @@ fn invite(body: InviteBody) -> Result<Admin, RouteError> {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, RouteError> {
+    let body = body.strip_prefix(super::json::BOM).unwrap_or(body);
     super::json::check(body).map_err(|e| RouteError::Value(e.to_string()))?;
-    serde_json::from_slice(body).map_err(|e| RouteError::Body(e.to_string()))
+    serde_json::from_slice(&super::json::with_whole_zeros(body)).map_err(|e| RouteError::Body(e.to_string()))
 }
 
 fn bytes<T: Serialize>(body: &T) -> Vec<u8> {
