@@ -257,7 +257,8 @@ fn clocks(status: &Json) -> impl Iterator<Item = Need> {
         let words = peer::clock(row.get("ahead_s").and_then(Json::as_i64).unwrap_or_default())?;
         let name = peer::name(row);
         let words = words.trim_start_matches("its clock is ");
-        let what = format!("the clock of {name} is wrong: {words} of this one");
+        let of = if words.ends_with("ahead") { " of" } else { "" };
+        let what = format!("the clock of {name} is wrong: {words}{of} this one");
         Some(Need {
             gravity: Gravity::Note,
             what,
@@ -351,6 +352,8 @@ mod tests {
         assert_eq!(worst.sentence, start);
         let clock = needs(&status).pop().unwrap();
         assert_eq!(clock.what, "the clock of hut is wrong: 4 h ahead of this one");
+        status["clocks"] = json!([{ "name": "hut", "ahead_s": -14_400 }]);
+        assert_eq!(needs(&status).pop().unwrap().what, "the clock of hut is wrong: 4 h behind this one");
     }
 
     #[test]
