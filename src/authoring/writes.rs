@@ -8,6 +8,7 @@ use crate::authoring::settle::Settlement;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
 use crate::core::Core;
+use crate::federation::name::check_new_document_name;
 use crate::federation::{Peer, TrustLevel};
 use crate::io::view::DeletedScope;
 use crate::io::{
@@ -241,7 +242,7 @@ impl Authoring {
         kind: Kind,
     ) -> Result<(), CommandError> {
         let bad = |why| CommandError::BadName { name: name.to_owned(), why };
-        let document_name = DocumentName::new(name).map_err(|why| bad(why.into()))?;
+        let document_name = check_new_document_name(name).map_err(|why| bad(why.into()))?;
         if document_name.is_reserved() {
             return Err(bad(BadNameReason::Reserved));
         }

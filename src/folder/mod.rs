@@ -35,7 +35,7 @@ use crate::clock::{ClockVouchers, KernelClock};
 use crate::commands::{CATALOGUE_BYTES_MAX, Catalogue, CatalogueState, RevocationNotice};
 use crate::config::{BriefSetting, ClockTrust, Config, ConfigError};
 use crate::core::{BriefField, BriefFields};
-use crate::federation::name::{NodeNameError, check_node_name};
+use crate::federation::name::{NodeNameError, check_new_node_name};
 use crate::identity::Keypair;
 use crate::node::{
     Admin, Command, CommandError, Input, Node, NodeSettings, OpenError, Output, Query, Reply, RequestId,
@@ -184,7 +184,7 @@ pub enum DirectError {
 ///
 /// [`StartError`] if a node lives there already, the names differ, or a file cannot be written.
 pub fn create(folder: &Path, name: &str) -> Result<(), StartError> {
-    check_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
+    check_new_node_name(name).map_err(|why| StartError::BadName { name: name.to_owned(), why })?;
     make_folder(folder)?;
     let initialised = key::exists(folder);
     let lacks_key = || Store::log_is_alone(&folder.join(STORE_FILE)).unwrap_or(true) || holds_store(folder);

@@ -2,6 +2,7 @@
 //! advice about commands is added by the command line.
 
 use tombolo_delta::SerdeError;
+use tombolo_transports::Address;
 
 use crate::bundle::BundleError;
 use crate::commands::{BadDeploy, COMMANDS_SENT_KEPT_MAX, NOTICES_MAX};
@@ -9,8 +10,8 @@ use crate::federation::audience::CLASSES_MAX;
 use crate::federation::ends::ENDS_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
-use crate::federation::name::NodeNameError;
-use crate::layer::{ContentError, DocumentNameError, EntryError, KeyPath};
+use crate::federation::name::{NewDocumentNameError, NodeNameError};
+use crate::layer::{ContentError, EntryError, KeyPath};
 use crate::limits::{
     ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
     PEERS_MAX, WAITING_WRITES_MAX,
@@ -28,12 +29,14 @@ pub enum CommandError {
     #[error("no peer is called `{0}`")]
     UnknownPeer(String),
     /// Several peers fit a name or prefix.
-    #[error("`{text}` fits {count} peers: use more of the DID, or rename one")]
+    #[error("`{text}` fits {count} peers: use one of {}, or more of the DID, or rename one", .choices.join(", "))]
     AmbiguousPeer {
         /// The text that was looked up.
         text: String,
         /// The number of peers that fit.
         count: usize,
+        /// A text for each, by which it is found; the first eight.
+        choices: Vec<String>,
     },
     /// A file is no bundle for this node, or none can be written.
     #[error("{0}")]
@@ -112,6 +115,14 @@ pub enum CommandError {
     /// An invite cannot live so long, or not at all.
     #[error("an invite lives at most 30 days, and longer than no time")]
     BadExpiry,
+    /// An invite would make its joiner no peer.
+    #[error("who joins is trusted or an observer: an untrusted node is no peer")]
+    BadLevel,
+    /// No one machine listens at the address.
+    #[error(
+        "no node can be reached at {0}: write the address of one machine and the port on which it listens, like 192.168.1.20:8662"
+    )]
+    BadAddress(Address),
     /// The invite was made by this node.
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
@@ -247,7 +258,7 @@ pub enum ReadOnlyReason {
 pub enum BadNameReason {
     /// No document can have it.
     #[error(transparent)]
-    Document(#[from] DocumentNameError),
+    Document(#[from] NewDocumentNameError),
     /// A document that the engine keeps has it.
     #[error("the engine keeps a document of that name itself")]
     Reserved,
@@ -462,6 +473,8 @@ impl CommandError {
             CommandError::Limit(_) => "limit",
             CommandError::BadInvite(_) => "bad_invite",
             CommandError::BadExpiry => "bad_expiry",
+            CommandError::BadLevel => "bad_level",
+            CommandError::BadAddress(_) => "bad_address",
             CommandError::OwnInvite => "own_invite",
             CommandError::AlreadyPeer(_) => "already_peer",
             CommandError::JoinRefused { .. } => "join_refused",

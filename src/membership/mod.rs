@@ -7,6 +7,7 @@
 //! Invariants: a token works once, burned durably before the answer leaves; a joiner that repeats its request gets the same answer; an
 //! inviter that lets this node in has agreed, even if its answer was lost.
 
+mod addresses;
 mod adopt;
 mod calls;
 mod denials;
@@ -21,7 +22,7 @@ use crate::clock::rfc3339;
 use crate::core::Core;
 use crate::federation::invite::{IncomingInvite, Invite, OutgoingInvite, Token, TokenHash, token_hash};
 use crate::federation::join::{JoinAnswer, JoinRefusal, JoinRequest};
-use crate::federation::name::check_node_name;
+use crate::federation::name::check_new_node_name;
 use crate::federation::peer::Joined;
 use crate::federation::{Federation, Peer, TrustLevel};
 use crate::io::{
@@ -31,6 +32,7 @@ use crate::limits::{INVITE_ADDRESSES_MAX, INVITE_EXPIRES_MAX, PEERS_MAX};
 use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::time::{Millis, Mono, Wall};
+use addresses::check_addresses;
 pub use calls::{Answered, CalledJoin, JoinCall, Redeem};
 use denials::Denials;
 use failures::TokenFailures;
@@ -121,7 +123,8 @@ impl Membership {
     /// Makes an invite and queues its record.
     ///
     /// # Errors
-    /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime.
+    /// [`CommandError::Limit`] with too many open invites, [`CommandError::BadExpiry`] beyond 30 days or without a lifetime,
+    /// [`CommandError::BadLevel`] for an untrusted node, [`CommandError::BadAddress`] where no one machine listens.
     pub fn invite(
         &mut self,
         core: &mut Core,
@@ -130,6 +133,10 @@ impl Membership {
         addresses: Vec<Address>,
     ) -> Result<Reply, CommandError> {
         let now = core.reference();
+        if !level.is_member() {
+            return Err(CommandError::BadLevel);
+        }
+        check_addresses(&addresses)?;
         self.forget_expired(core, now);
         within(self.outgoing.values().filter(|invite| invite.is_open(now)).count() + 1, Quota::Invites)?;
         if valid_for == Millis::ZERO || valid_for > INVITE_EXPIRES_MAX {
@@ -291,6 +298,7 @@ impl Membership {
         if invite.inviter == core.me {
             return Err(CommandError::OwnInvite);
         }
+        check_addresses(&addresses)?;
         let now = core.reference();
         let known = replica.federation().peer(&invite.inviter).cloned();
         let agreed = known.as_ref().filter(|peer| peer.joined == Joined::Agreed);
@@ -449,7 +457,7 @@ impl Membership {
     /// Notes where a peer can be reached, for the links to dial it there.
     ///
     /// # Errors
-    /// [`CommandError::UnknownPeer`] or `AmbiguousPeer` where the text names no one peer.
+    /// [`CommandError::UnknownPeer`] or `AmbiguousPeer` where the text names no one peer, `BadAddress` where no one machine listens.
     pub fn dial(
         &mut self,
         core: &mut Core,
@@ -457,6 +465,7 @@ impl Membership {
         peer: &str,
         addresses: &[Address],
     ) -> Result<PeerId, CommandError> {
+        check_addresses(addresses)?;
         let id = replica.resolve_peer(peer)?;
         let known = replica.federation().peer(&id).expect("a peer is resolved among the peers");
         self.put_peer(core, replica, known.reached_at(addresses));
@@ -493,7 +502,7 @@ impl Membership {
     ) -> Result<PeerId, CommandError> {
         let id = replica.resolve_peer(text)?;
         let bad = |why: BadNameReason| CommandError::BadName { name: name.to_owned(), why };
-        check_node_name(name).map_err(|why| bad(why.into()))?;
+        check_new_node_name(name).map_err(|why| bad(why.into()))?;
         let taken = replica.federation().peers().any(|peer| peer.id != id && peer.name() == Some(name));
         if taken || name == core.settings.name {
             return Err(bad(BadNameReason::Taken));

@@ -84,6 +84,8 @@ fn a_token_works_once_and_the_same_joiner_gets_the_same_answer() {
     inviter.redeem(joiner.core.me, &call).unwrap();
     assert_eq!(inviter.redeem(other.core.me, &second), Err(JoinRefusal::Token));
     assert!(!inviter.is_peer(&other));
+    inviter.membership.remove_peer(&mut inviter.core, &mut inviter.replica, &joiner.core.me);
+    assert_eq!(inviter.redeem(joiner.core.me, &call), Err(JoinRefusal::Token), "it was removed since");
 }
 
 /// The answer must not leave before the spent token is on disk: the write stands before any output of the same commit.
@@ -340,6 +342,30 @@ proptest::proptest! {
 }
 
 /// A code that was taken back is refused like one that never was, also after a restart; a used one cannot be taken back.
+/// Over HTTP and in the library as on the command line.
+#[test]
+fn an_invite_makes_a_peer_and_names_addresses_at_which_one_machine_listens() {
+    let mut side = Side::new(1);
+    let mut invite = |level, addresses: &[&str]| {
+        let addresses = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        side.membership.invite(&mut side.core, level, Millis::from_ms(60_000), addresses)
+    };
+    assert_eq!(invite(TrustLevel::Untrusted, &[]), Err(CommandError::BadLevel));
+    for text in [
+        "0.0.0.0:8662",
+        "[::]:8662",
+        "[::ffff:0.0.0.0]:8662",
+        "192.0.2.1:0",
+        "224.0.0.251:8662",
+        "[ff02::fb]:8662",
+        "255.255.255.255:8662",
+    ] {
+        let bad = Err(CommandError::BadAddress(text.parse().unwrap()));
+        assert_eq!(invite(TrustLevel::Trusted, &["192.0.2.1:8662", text]), bad);
+    }
+    assert!(invite(TrustLevel::Observer, &["192.0.2.1:8662", "[fd00::20]:8662", "127.0.0.1:8662"]).is_ok());
+}
+
 #[test]
 fn a_withdrawn_invite_works_no_more() {
     let (mut inviter, mut joiner) = (Side::new(1), Side::new(2));

@@ -39,8 +39,17 @@ impl Replica {
         match found.as_slice() {
             [one] => Ok(*one),
             [] => Err(CommandError::UnknownPeer(text.to_owned())),
-            several => Err(CommandError::AmbiguousPeer { text: text.to_owned(), count: several.len() }),
+            several => {
+                let choices = several.iter().take(CHOICES_MAX).map(|id| self.choice(id)).collect();
+                Err(CommandError::AmbiguousPeer { text: text.to_owned(), count: several.len(), choices })
+            }
         }
+    }
+
+    /// A text that means this peer among others of its name.
+    fn choice(&self, id: &PeerId) -> String {
+        let name = self.federation.peer(id).and_then(Peer::name);
+        name.map_or_else(|| did_part(id, DID_CHOICE), |name| distinct_name(name, id))
     }
 
     /// The peers of a name: one that the operator gave goes before those that peers chose for themselves.
@@ -117,6 +126,10 @@ impl Replica {
     }
 }
 
+/// Peers that an error lists.
+const CHOICES_MAX: usize = 8;
+/// Characters of a DID that mean one peer of several whose DIDs begin alike.
+const DID_CHOICE: usize = 20;
 /// Characters of a DID that are shown in place of a name.
 const DID_SHOWN: usize = 12;
 /// Characters of a DID that distinguish two nodes of one name; the first four are alike in all.
@@ -168,8 +181,10 @@ mod tests {
         let (a, b) = (PeerId([1; 32]), PeerId([2; 32]));
         named(&mut side, a, None, Some("twin"));
         named(&mut side, b, None, Some("twin"));
-        let twice = CommandError::AmbiguousPeer { text: "twin".to_owned(), count: 2 };
-        assert_eq!(side.replica.resolve_peer("twin"), Err(twice));
+        let twice = side.replica.resolve_peer("twin");
+        let Err(CommandError::AmbiguousPeer { count: 2, choices, .. }) = twice else { panic!("{twice:?}") };
+        let found = choices.iter().map(|choice| side.replica.resolve_peer(choice));
+        assert_eq!(found.collect::<Result<Vec<_>, _>>(), Ok(vec![a, b]), "{choices:?}");
         let (of_a, of_b) = (did(&a), did(&b));
         let common: String =
             of_a.chars().zip(of_b.chars()).take_while(|(x, y)| x == y).map(|(x, _)| x).collect();

@@ -56,7 +56,7 @@ impl NodeReport<'_> {
             did: did(&peer.id),
             pubkey: data_encoding::HEXLOWER.encode(&peer.id.0),
             onion: peer.onion.clone(),
-            name: peer.name().map(str::to_owned),
+            name: peer.name().map(|_| self.name_of(&peer.id)),
             trust_level: peer.trust_level,
             suspended: self.replica.federation().is_suspended(&peer.id),
             added_at: rfc3339(peer.added_at),

@@ -437,6 +437,38 @@ fn a_write_on_a_version_never_undoes_what_came_between() {
     assert!(place.ok(&["put", "plan", file]).contains("1 set, 2 deleted"));
 }
 
+/// What the command line refuses is refused over HTTP as well, and a value is the same on all ways in.
+#[test]
+fn what_comes_in_is_judged_alike_on_all_ways() {
+    let place = NodeDir::with_node("attic");
+    let _daemon = place.up();
+    place.ok(&["create", "n"]);
+    let send = |request: &str, body: &str| {
+        let (status, body) = place.http(&format!(
+            "{request} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        ));
+        format!("{status} {body}")
+    };
+    let invite = send("POST /v1/invites", r#"{"level":"untrusted"}"#);
+    assert!(invite.contains("400") && invite.contains("bad_level"), "{invite}");
+    for address in ["0.0.0.0:8662", "192.0.2.1:0", "224.0.0.251:8662"] {
+        assert_eq!(place.error_code(&["invite", "--addr", address]), "bad_address");
+    }
+    for name in ["(you)", "-", " ", "(deleted)", "a\u{200b}b"] {
+        assert_eq!(place.error_code(&["create", name]), "bad_name", "{name:?}");
+        let made = send("POST /v1/docs", &serde_json::json!({ "name": name }).to_string());
+        assert!(made.contains("400") && made.contains("bad_name"), "{made}");
+    }
+    let file = place.folder.join("zero.json");
+    std::fs::write(&file, "\u{feff}{\"file\":-0,\"float\":-0.0}").unwrap();
+    place.ok(&["put", "n", file.to_str().unwrap()]);
+    place.ok(&["set", "n", "k", "{\"a\":-0}"]);
+    assert!(send("PUT /v1/docs/n?key=http", "-0").contains("200"));
+    let shown = send("GET /v1/docs/n", "");
+    assert!(shown.contains(r#"{"k":{"a":0},"file":0,"http":0,"float":-0.0}"#), "{shown}");
+}
+
 /// A condition of a request is kept or the request is refused: none is passed over.
 #[test]
 fn a_document_is_deleted_only_while_it_has_the_version_that_is_asked_for() {

@@ -14,7 +14,7 @@ pub struct PeerView {
     pub pubkey: String,
     /// The onion address of the peer.
     pub onion: String,
-    /// Its name: the one given here, else the one that it gives itself.
+    /// Its name: the one given here, else the one that it gives itself, with a part of the DID where several nodes have it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Its trust level at this node.
