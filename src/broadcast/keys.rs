@@ -19,6 +19,11 @@ use crate::replica::Replica;
 use crate::store::StoreWrite;
 use crate::sync::broadcast::message::{Heartbeat, OTHERS_MAX};
 
+/// Begins the names of the records of keys that were received on joining; the owner in hex follows.
+const RECEIVED: &str = "key/";
+/// The same of the keys before the last renewals.
+const PREVIOUS: &str = "key-before/";
+
 /// What is known of audience keys, and of the listeners that have them.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -26,8 +31,11 @@ pub(super) struct Keys {
     received: BTreeMap<PeerId, AudienceKey>,
     /// The key last used per audience.
     present: BTreeMap<PeerId, AudienceKey>,
-    /// The key before the last renewal that was seen, per audience.
+    /// The key before the last renewal that was seen, per audience. On disk as well: a reader that missed the renewal may listen to nothing
+    /// but nodes that have started again since.
     previous: BTreeMap<PeerId, AudienceKey>,
+    /// The audiences of which that has changed since it was written.
+    unwritten: BTreeSet<PeerId>,
     /// Readers of the node's own documents that sent a frame under the present key, with its epoch.
     renewed: BTreeSet<(u32, PeerId)>,
     /// Owner and reader that has shown to have the key before that owner's last renewal, and not the present one.
@@ -35,15 +43,16 @@ pub(super) struct Keys {
 }
 
 impl Keys {
-    /// Reads keys that were received on joining from disk: `key/OWNER` in hex, then epoch u32 and key.
+    /// Reads the keys that were received on joining, and those before the last renewals, from disk.
     pub(super) fn load(&mut self, meta: &BTreeMap<String, Vec<u8>>) {
-        let read = |(name, bytes): (&String, &Vec<u8>)| {
-            let owner = data_encoding::HEXLOWER.decode(name.strip_prefix("key/")?.as_bytes()).ok()?;
-            let (epoch, key) = bytes.split_first_chunk::<4>()?;
-            let key = AudienceKey { epoch: u32::from_be_bytes(*epoch), key: key.try_into().ok()? };
-            Some((PeerId(owner.try_into().ok()?), key))
-        };
-        self.received = meta.iter().filter_map(read).collect();
+        self.received = meta.iter().filter_map(|record| read(RECEIVED, record)).collect();
+        self.previous = meta.iter().filter_map(|record| read(PREVIOUS, record)).collect();
+    }
+
+    /// What of the keys before the last renewals is to be written.
+    pub(super) fn take_writes(&mut self) -> Vec<StoreWrite> {
+        let owners = std::mem::take(&mut self.unwritten);
+        owners.into_iter().map(|owner| write(PREVIOUS, &owner, self.previous.get(&owner))).collect()
     }
 
     /// The key of an owner's audience, if it is sealed for this node, or was received when it joined.
@@ -56,9 +65,7 @@ impl Keys {
 
     /// Stores the key of a peer's audience, received in a handshake that proved the peer.
     pub(super) fn learn(&mut self, core: &mut Core, owner: PeerId, key: &AudienceKey) {
-        let name = format!("key/{}", data_encoding::HEXLOWER.encode(&owner.0));
-        let bytes = [&key.epoch.to_be_bytes()[..], &key.key].concat();
-        core.gate.write(StoreWrite::PutMeta(name.into(), bytes));
+        core.gate.write(write(RECEIVED, &owner, Some(key)));
         self.received.insert(owner, key.clone());
     }
 
@@ -107,9 +114,13 @@ impl Keys {
         self.renewed.retain(|(of, _)| *of == epoch);
         let is_news = self.renewed.insert((epoch, reader));
         let have = |peer: &PeerId| self.renewed.contains(&(epoch, *peer));
-        is_news
+        let is_over = is_news
             && listeners_of(replica.federation(), &me).iter().all(have)
-            && self.previous.remove(&me).is_some()
+            && self.previous.remove(&me).is_some();
+        if is_over {
+            self.unwritten.insert(me);
+        }
+        is_over
     }
 
     /// Whether some of these do not have the present key of an audience: what brings it goes out under the one before. Of
@@ -156,9 +167,25 @@ impl Keys {
         let last = self.present.insert(*owner, present.clone());
         if let Some(before) = last.filter(|before| before.epoch < present.epoch) {
             self.previous.insert(*owner, before);
+            self.unwritten.insert(*owner);
         }
-        self.previous.get(owner).cloned()
+        // One from disk may be of before a restore.
+        self.previous.get(owner).filter(|before| before.epoch < present.epoch).cloned()
     }
+}
+
+/// A record: epoch u32, key; empty where there is none.
+fn write(prefix: &str, owner: &PeerId, key: Option<&AudienceKey>) -> StoreWrite {
+    let name = format!("{prefix}{}", data_encoding::HEXLOWER.encode(&owner.0));
+    let bytes = key.map(|key| [&key.epoch.to_be_bytes()[..], &key.key].concat());
+    StoreWrite::PutMeta(name.into(), bytes.unwrap_or_default())
+}
+
+fn read(prefix: &str, (name, bytes): (&String, &Vec<u8>)) -> Option<(PeerId, AudienceKey)> {
+    let owner = data_encoding::HEXLOWER.decode(name.strip_prefix(prefix)?.as_bytes()).ok()?;
+    let (epoch, key) = bytes.split_first_chunk::<4>()?;
+    let key = AudienceKey { epoch: u32::from_be_bytes(*epoch), key: key.try_into().ok()? };
+    Some((PeerId(owner.try_into().ok()?), key))
 }
 
 /// The audience that the held `keys` of an owner were signed under.

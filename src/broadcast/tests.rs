@@ -306,6 +306,23 @@ fn a_frontier_goes_out_under_a_key_of_those_that_wait_for_it() {
     assert_eq!((sent.len(), BTreeSet::from_iter(sent)), (2, both), "each has another key");
 }
 
+/// A relay that starts again after a renewal still has the key before it, for a reader that missed the renewal.
+#[test]
+fn the_key_before_a_renewal_outlives_a_restart() {
+    let (mut relay, owner, behind, [before, present]) = relay_and_a_reader_behind();
+    let key = relay.broadcast.audience_key(&relay.side.core, &relay.side.replica, &owner).unwrap();
+    relay.drive();
+    relay.side.outputs();
+    let meta = relay.side.core.gate.load().unwrap().meta;
+    let mut again = keys::Keys::default();
+    again.load(&meta);
+    assert_eq!(again.previous(&owner, &key).map(|key| key.alias().0), Some(before));
+    assert_eq!(key.alias().0, present);
+    let others = vec![(before, 7)];
+    again.keys_named(behind, &Heartbeat { next_by_s: 600, fingerprint: 7, others });
+    assert!(again.needs_previous(&relay.side.replica, &owner, &[behind]));
+}
+
 /// Who has only an old key, and then names that audience no more, is owed nothing under it.
 #[test]
 fn a_reader_that_left_is_not_behind_with_its_keys() {

@@ -89,6 +89,9 @@ struct LayerMessage {
 impl RadioLink {
     /// Outputs wait for the commit that these go into, so what is written counts as recorded.
     pub(super) fn write_records(&mut self, cx: &mut RadioContext<'_>) {
+        for write in cx.shared.keys.take_writes() {
+            cx.core.gate.write(write);
+        }
         let mut records = Vec::new();
         if std::mem::take(&mut self.write_again) {
             let ledger = self.station.ledger().snapshot(cx.shared.moment(cx.core));

@@ -25,6 +25,10 @@ const REGRESSIONS: &[(u64, &str)] = &[
         101_299,
         "a reader sent its frontiers under the key before a renewal, for a peer that had left the audience, and the owner opened none",
     ),
+    (
+        101_837,
+        "relays that had started again no longer had the key before a renewal, and a reader that missed it stayed behind",
+    ),
     (101_027, "the rest of a long message was asked for hours after its content had come by cable"),
     (50_025, "a fragment cut short, of a message that was delivered, had that message repeated for hours"),
     (100_799, "a relay sent, under a key that a removed peer has, what was signed after the removal"),
