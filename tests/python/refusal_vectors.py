@@ -57,10 +57,10 @@ def may_see(c):
     owner, author, reader, suspended = c.b("owner"), c.b("author"), c.b("reader"), c.b("suspended")
     salt, members, _ = federation.read_audience(c.b("list"))
     level = {who: members.get(federation.member_hash(salt, who), ("untrusted", 0))[0] for who in (author, reader)}
-    writes = author not in suspended and (author == owner or level[author] == "trusted")
+    is_writer = author == owner or level[author] == "trusted"
     is_known = c["name"] == "audience" or c["list_sequence"] >= c["audience_sequence"]
-    listed = writes and level[reader] != "untrusted" and is_known
-    refuse_unless(reader not in suspended and (reader == owner or listed), "not for this reader")
+    listed = author not in suspended and level[reader] != "untrusted" and is_known
+    refuse_unless(reader not in suspended and is_writer and (reader == owner or listed), "not for this reader")
 
 def whole(c):
     read = envelope.decode_whole(c.b("hex"))

@@ -68,14 +68,12 @@ fn asked(author: PeerId, reader: PeerId) -> Asked {
 }
 
 pub(super) fn accepted() -> Vec<Json> {
-    let (owner, writer, observer, later, removed) =
-        (owner().peer_id(), writer().peer_id(), peer(5), peer(7), peer(9));
+    let (owner, writer, observer, later) = (owner().peer_id(), writer().peer_id(), peer(5), peer(7));
     vec![
         asked(owner, observer).case("an observer, a layer of the owner"),
         asked(writer, observer).case("an observer, a layer of a writer"),
         Asked { audience_sequence: 2, ..asked(later, writer) }
             .case("a writer, a layer that was signed before its author's `since`"),
-        asked(removed, owner).case("the owner, a layer of a writer that was removed"),
         Asked { audience_sequence: 6, ..asked(writer, owner) }
             .case("the owner, a layer whose author knew a newer list"),
         Asked { name: "audience", audience_sequence: 6, ..asked(owner, observer) }
@@ -92,6 +90,7 @@ pub(super) fn refused() -> Vec<Json> {
         Asked { name: "audience", ..asked(owner, removed) }
             .case("a reader that is not on the list, the list itself"),
         asked(removed, writer).case("a layer of a writer that was removed"),
+        asked(removed, owner).case("the owner, a layer of a writer that was removed"),
         asked(observer, writer).case("a layer of an observer"),
         Asked { audience_sequence: 6, ..asked(writer, observer) }
             .case("a layer whose author knew a newer list"),
