@@ -6,6 +6,7 @@ use crate::io::{Event, Output};
 use crate::layer::DocumentName;
 use crate::limits::TOMBSTONE_SWEEP;
 use crate::node::Node;
+use crate::replica::Restage;
 use crate::store::{SETBACK_RECORD, StoreOrigin, StoreWrite};
 use crate::time::{Millis, Mono};
 
@@ -137,6 +138,10 @@ impl Node {
         for id in maps {
             // An empty change: the commit stamps what lies ahead.
             self.authoring.staged_mut().put_map(&id, []);
+        }
+        // A time that was wrong would count as the newest stamp of this node at its next start.
+        for (id, value) in self.replica.snapshots_signed_ahead(&self.core.me, reference) {
+            self.authoring.staged_mut().restage(Restage::Snapshot(id, value));
         }
     }
 }

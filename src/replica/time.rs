@@ -1,11 +1,11 @@
 //! What passing time changes in the documents held: quarantined entries take part, tombstones end, and a clock that was
 //! put right moves entries back into the future.
 
+use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::core::Core;
-use crate::layer::Entry;
-use crate::layer::{DocumentId, KeyPath, Kind, LayerId};
+use crate::layer::{Content, DocumentId, DocumentName, Entry, KeyPath, Kind, LayerId};
 use crate::limits::FUTURE_BOUND;
 use crate::merge::{Document, TombstoneWait, map_of};
 use crate::replica::Replica;
@@ -46,6 +46,20 @@ impl Replica {
         let is_ahead = |document: &Document| document.layer(me).is_some_and(|l| l.head().time > reference);
         let maps = self.layers.documents().filter(|(_, d)| d.kind() == Kind::Map && is_ahead(d));
         maps.map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Snapshots of this node that people or programs write, signed later than reference time, with their content.
+    pub fn snapshots_signed_ahead(&self, me: &PeerId, reference: Wall) -> Vec<(DocumentId, Value)> {
+        let written = |name: &DocumentName| name.as_str() == DocumentName::STATE || !name.is_reserved();
+        let own = self.layers.documents().filter(|(id, _)| id.owner == *me && written(&id.name));
+        own.filter_map(|(id, document)| {
+            let layer = document.layer(me).filter(|layer| layer.head().time > reference)?;
+            match &layer.content {
+                Content::Snapshot(value) => Some((id.clone(), value.get().into_owned())),
+                Content::Map(_) => None,
+            }
+        })
+        .collect()
     }
 
     /// Own entries of a map that lie in the future, left by a clock that has been put right. `signed_again` are keys

@@ -1,6 +1,7 @@
 //! Wrong clocks: no other node's clock moves, and no node stays locked out.
 
 use crate::world::{HOUR, MINUTE, World};
+use tombolo::node::{NodeState, Query, Reply, Write};
 use tombolo::time::Millis;
 use tombolo_sim::faults::WallClock;
 use tombolo_sim::{DAY, Seat};
@@ -189,6 +190,32 @@ fn three_liars_do_not_move_a_clock_that_the_kernel_counts_as_synchronised() {
     world.simulation.set_clock(Seat(0), synchronised);
     world.set(0, &place, "key", 2);
     world.await_value(1, &place, "key", Some(2), MINUTE);
+    world.no_wrongs();
+}
+
+/// What is shown of its clock when a fast one was put right, and the node starts again before it has published anything more: it believes
+/// its own clock, since nothing of it is signed with the wrong time any more.
+#[test]
+fn a_state_of_a_fast_clock_is_signed_again() {
+    let mut world = World::of_friends(53, 2);
+    let place = world.create(1, "roster");
+    world.simulation.run_for(MINUTE);
+    world.simulation.set_clock(Seat(1), ahead(2 * DAY));
+    world.simulation.run_for(MINUTE);
+    let state = NodeState { cpu_usage_percent: Some(7.5), ..NodeState::default() };
+    world.simulation.ask(Seat(1), Write::PublishState { state }).unwrap();
+    world.set(1, &place, "key", 1);
+    world.simulation.set_clock(Seat(1), WallClock::default());
+    world.simulation.run_for(MINUTE);
+    world.simulation.cut(Seat(0), Seat(1));
+    world.simulation.crash(Seat(1));
+    world.simulation.restart(Seat(1));
+    world.simulation.run_for(MINUTE);
+    assert_eq!(world.status(1).time_source, "own");
+    let Ok(Reply::State(view)) = world.simulation.ask(Seat(1), Query::State { peer: None }) else {
+        panic!("a state")
+    };
+    assert_eq!(view.state.cpu_usage_percent, Some(7.5));
     world.no_wrongs();
 }
 
