@@ -389,10 +389,10 @@ fn uncovered<'a>(
     document: &'a Document,
     leaves: &BTreeMap<KeyPath, Value>,
     covers: &Covered<'_>,
-) -> BTreeMap<KeyPath, Option<&'a Winner>> {
+) -> BTreeMap<KeyPath, Option<Winner<'a>>> {
     let is_shown = |(_, at): &(&KeyPath, KeyView<'_>)| at.shown().is_some();
     let is_gone = |at: &(&KeyPath, KeyView<'_>)| is_shown(at) && !leaves.contains_key(at.0);
-    fn with_winner<'a>((key, at): (&KeyPath, KeyView<'a>)) -> (KeyPath, Option<&'a Winner>) {
+    fn with_winner<'a>((key, at): (&KeyPath, KeyView<'a>)) -> (KeyPath, Option<Winner<'a>>) {
         (key.clone(), at.winner)
     }
     match covers {

@@ -1,14 +1,13 @@
 //! The content of a layer: one value (snapshot) or entries with their hash tree (map).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 
 use crate::layer::tree::HashTree;
-use crate::layer::{
-    BUCKETS, BucketIndex, CompactValue, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash,
-};
+use crate::layer::{BucketIndex, CompactValue, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
 use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
 
 /// The head of an array of at most 2^32 - 1 items.
@@ -386,12 +385,18 @@ impl MapContent {
     /// The keys under which this content has another entry than an older one, or none any more, with the entries that it has. Equal
     /// buckets are passed over.
     pub fn changes_since(&self, old: &MapContent) -> Vec<EntryChange> {
+        self.changes_below(NodePath::ROOT, old)
+    }
+
+    /// The same below a node.
+    pub fn changes_below(&self, path: NodePath, old: &MapContent) -> Vec<EntryChange> {
         let change = |(key, entry): &(KeyPath, Arc<Entry>)| (key.clone(), Some(entry.clone()));
         if old.is_empty() {
-            return self.buckets.values().flatten().map(change).collect();
+            return self.buckets.range(path.buckets()).flat_map(|(_, bucket)| bucket).map(change).collect();
         }
         let mut changes = Vec::new();
-        for bucket in (0..BUCKETS).filter_map(|number| BucketIndex::new(u64::from(number))) {
+        let Range { start, end } = path.buckets();
+        for bucket in (start.get()..end.get()).filter_map(|number| BucketIndex::new(u64::from(number))) {
             let path = NodePath::from(bucket);
             if self.hash(path) == old.hash(path) {
                 continue;
@@ -444,6 +449,16 @@ impl MapContent {
         }
         self.tree.update(hashes);
         self.within_limits()
+    }
+
+    /// Gives back the memory of some entries of a content that is of no use any more, bucket by bucket. Returns whether that was all.
+    pub(crate) fn shed(&mut self, entries: usize) -> bool {
+        let mut shed = 0;
+        while shed < entries {
+            let Some((_, bucket)) = self.buckets.pop_first() else { return true };
+            shed += bucket.len();
+        }
+        false
     }
 
     /// Puts an entry of so many bytes, or takes it out. Returns what stood there.

@@ -108,8 +108,9 @@ impl ChangeRecorder {
         }
     }
 
-    /// The first keys of a document that had none are about to come.
-    pub(super) fn note_first<'a>(&mut self, keys: impl Iterator<Item = &'a KeyPath>) {
+    /// Many keys are about to come; `is_first`: the document has none yet.
+    pub(super) fn note_arriving<'a>(&mut self, is_first: bool, keys: impl Iterator<Item = &'a KeyPath>) {
+        self.has_more |= !is_first;
         for key in keys {
             if self.has_more {
                 return;
@@ -214,7 +215,6 @@ pub fn differences(old: &Leaves, new: &Leaves) -> Vec<KeyChange> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::merge::Winner;
     use crate::time::Wall;
     use proptest::prelude::*;
     use tombolo_transports::PeerId;
@@ -238,15 +238,20 @@ mod tests {
         assert_eq!(leaves(serde_json::json!({})), Leaves::new());
     }
 
-    fn winner(number: u64, ms: u64) -> Option<Winner> {
+    fn winner(number: u64, ms: u64) -> Option<(PeerId, Arc<Entry>)> {
         let value = Some(Value::from(number).into()).filter(|_| number > 0);
         let entry = Entry { stamp: Timestamp::new(Wall::from_ms(ms), 0), value, saw: None };
-        Some(Winner { author: PeerId([1; 32]), entry: Arc::new(entry) })
+        Some((PeerId([1; 32]), Arc::new(entry)))
     }
 
-    fn set(recorder: &mut ChangeRecorder, view: &mut View, key: &KeyPath, winner: Option<Winner>) {
+    fn set(
+        recorder: &mut ChangeRecorder,
+        view: &mut View,
+        key: &KeyPath,
+        winner: Option<(PeerId, Arc<Entry>)>,
+    ) {
         recorder.note(view, key);
-        view.set(key.clone(), winner);
+        view.winners_mut().set(key.clone(), winner, false);
     }
 
     #[test]

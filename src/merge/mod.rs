@@ -14,6 +14,7 @@ mod register;
 mod tombstone;
 mod tree;
 mod view;
+mod winners;
 
 use crate::time::Wall;
 use std::borrow::Cow;
@@ -33,8 +34,10 @@ pub use view::{KeyView, View};
 
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
-use crate::layer::{CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence};
-use crate::merge::view::Raised;
+use crate::layer::{
+    CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence, sort_by_key_path,
+};
+use crate::merge::winners::Raised;
 
 /// Where more keys of a layer change, and they are many beside all of the document, they are not looked up one by one.
 const LOOKED_UP_MAX: usize = 4_096;
@@ -53,6 +56,8 @@ pub struct Document {
     quarantine: quarantine::Quarantine,
     /// What was seen before the changes that are not reported yet.
     recorder: changes::ChangeRecorder,
+    /// Large contents that were replaced, and of which the memory is not given back yet.
+    replaced: Vec<MapContent>,
 }
 
 impl Document {
@@ -67,6 +72,7 @@ impl Document {
             merged: View::default(),
             quarantine: quarantine::Quarantine::default(),
             recorder: changes::ChangeRecorder::default(),
+            replaced: Vec::new(),
         }
     }
 
@@ -117,7 +123,7 @@ impl Document {
             true => !self.counting.insert(author),
             false => self.counting.remove(&author),
         };
-        match self.kind {
+        let reads_differently = match self.kind {
             Kind::Snapshot => {
                 if counts {
                     self.recorder.note_snapshot(old.and_then(|layer| match layer.content {
@@ -125,13 +131,13 @@ impl Document {
                         Content::Map(_) => None,
                     }));
                 }
-                counts
+                return counts;
             }
             Kind::Map if !counts && !counted => false,
             Kind::Map if counts && counted => {
                 let changed =
                     changed.map_or_else(|| Cow::Owned(self.changes_of(&author, old.as_ref())), Cow::Borrowed);
-                self.resolve_of(&author, &changed, reference)
+                self.resolve_of(&author, old.as_ref(), &changed, reference)
             }
             Kind::Map => {
                 let mut keys = match changed {
@@ -142,7 +148,26 @@ impl Document {
                 keys.extend(self.differing_keys(&author, None));
                 self.resolve(keys, reference)
             }
+        };
+        self.replaced.extend(old.and_then(|layer| match layer.content {
+            Content::Map(map) => Some(map).filter(|map| map.len() > LOOKED_UP_MAX),
+            Content::Snapshot(_) => None,
+        }));
+        reads_differently
+    }
+
+    /// Does a part of what large changes have left to do, which shows nowhere: their winners are put among the others, and what they have
+    /// replaced is given back.
+    pub fn tidy(&mut self) {
+        self.merged.winners_mut().settle_some(LOOKED_UP_MAX);
+        if self.replaced.last_mut().is_some_and(|map| map.shed(LOOKED_UP_MAX)) {
+            self.replaced.pop();
         }
+    }
+
+    /// Whether nothing of that is left.
+    pub fn is_tidy(&self) -> bool {
+        self.merged.is_settled() && self.replaced.is_empty()
     }
 
     /// Takes an author's layer from the store. `entries` are those of a map, in the order of their keys.
@@ -202,7 +227,8 @@ impl Document {
     /// Judges again which entries are from the future, after reference time has stepped back. Returns whether
     /// the document reads differently.
     pub fn judge_again(&mut self, reference: Wall) -> bool {
-        let ahead = |(_, winner): &(&KeyPath, &Winner)| quarantine::holds_back(winner.entry.stamp, reference);
+        let ahead =
+            |(_, winner): &(&KeyPath, Winner<'_>)| quarantine::holds_back(winner.entry.stamp, reference);
         let keys = self.merged.iter().filter(ahead).map(|(key, _)| key.clone()).collect();
         self.resolve(keys, reference)
     }
@@ -223,7 +249,7 @@ impl Document {
     }
 
     /// What wins under a key: value or tombstone.
-    pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
+    pub fn winner(&self, key: &KeyPath) -> Option<Winner<'_>> {
         self.merged.winner(key)
     }
 
@@ -265,7 +291,7 @@ impl Document {
     }
 
     /// All winners, by key.
-    pub fn winners(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> {
+    pub fn winners(&self) -> impl Iterator<Item = (&KeyPath, Winner<'_>)> {
         self.merged.iter()
     }
 
@@ -297,7 +323,7 @@ impl Document {
         let hider = self.merged.hidden_by(key).filter(|(_, hider)| hider.author != winner.author);
         losers.extend(hider.map(|(at, hider)| Loser {
             author: winner.author,
-            entry: Entry::clone(&winner.entry),
+            entry: Entry::clone(winner.entry),
             winner: hider.author,
             hidden_by: Some(at),
         }));
@@ -322,58 +348,84 @@ impl Document {
         register::seen_together(key, value, others.map(|(author, entry)| (author, &**entry)))
     }
 
-    /// Takes an author's new entries into the merge. One that goes above the winner wins without a look at the other layers, and one
-    /// below the winner of another author changes nothing.
-    fn resolve_of(&mut self, author: &PeerId, changed: &[EntryChange], reference: Wall) -> bool {
-        if self.merged.is_empty() && !changed.is_empty() {
-            let put = changed.iter().map(|(key, entry)| Some((key.clone(), entry.clone()?)));
-            if let Some(entries) = put.collect()
-                && self.take_first(author, entries, reference)
-            {
-                return true;
-            }
-        }
-        let (mut open, mut later, mut ready) = (Vec::new(), Vec::new(), Vec::new());
-        let mut reads_differently = false;
+    /// Takes an author's new entries into the merge, with what `old` had in their place. One that goes above the winner wins without a
+    /// look at the other layers, and one below the winner of another author changes nothing.
+    fn resolve_of(
+        &mut self,
+        author: &PeerId,
+        old: Option<&Layer>,
+        changed: &[EntryChange],
+        reference: Wall,
+    ) -> bool {
         let gone = changed.iter().filter(|(_, entry)| entry.is_none()).count();
-        let is_scanned = gone > LOOKED_UP_MAX && gone > self.merged.len() / 4 && self.quarantine.len() == 0;
-        if is_scanned {
-            reads_differently |= self.drop_gone(author, reference);
+        let (mut reads_differently, mut open) = (false, Vec::new());
+        if gone > LOOKED_UP_MAX {
+            reads_differently |= self.drop_gone(author, &mut open);
         }
+        let is_large = changed.len() - gone > LOOKED_UP_MAX;
+        let before = self.entries_before(author, old, is_large);
+        let mut later = Vec::new();
+        let mut rising = Vec::with_capacity(changed.len() - gone);
         for (key, entry) in changed {
-            let Some(entry) = entry.as_ref().filter(|_| !self.quarantine.holds(key)) else {
-                if !is_scanned || entry.is_some() {
+            let waits = self.quarantine.holds(key);
+            let Some(entry) = entry.as_ref().filter(|_| !waits) else {
+                if waits || entry.is_some() || gone <= LOOKED_UP_MAX {
                     open.push(key.clone());
                 }
                 continue;
             };
-            if quarantine::holds_back(entry.stamp, reference) {
-                match self.merged.winner(key).is_some_and(|winner| winner.author == *author) {
-                    true => open.push(key.clone()),
-                    false => later.push((key.clone(), entry.stamp)),
+            let rises = |before: &Arc<Entry>| register::compare((*author, entry), (*author, before)).is_gt();
+            let waits = quarantine::holds_back(entry.stamp, reference);
+            match waits {
+                true if before.at(key, &self.merged).is_none() => later.push((key.clone(), entry.stamp)),
+                false if !is_large || before.at(key, &self.merged).is_none_or(rises) => {
+                    rising.push((key.clone(), entry.clone()));
                 }
-                continue;
+                true | false => open.push(key.clone()),
             }
-            ready.push((key.clone(), Winner { author: *author, entry: entry.clone() }));
         }
         self.quarantine.watch_first(later);
-        reads_differently |= self.raise_all(ready, &mut open);
+        reads_differently |= self.raise_all(author, rising, &mut open);
         self.resolve(open, reference) | reads_differently
     }
 
-    /// Puts entries of an author where they go above what wins there, and adds the keys that are to be looked at. Returns whether the
-    /// document reads differently.
-    fn raise_all(&mut self, entries: Vec<(KeyPath, Winner)>, open: &mut Vec<KeyPath>) -> bool {
-        if entries.len() > LOOKED_UP_MAX && entries.len() > self.merged.len() / 4 {
-            let wins = self.merged.raise_many(entries, open);
-            if wins {
-                self.recorder.note_many();
+    /// What an author may win with under the keys that it changes now.
+    fn entries_before<'a>(
+        &mut self,
+        author: &PeerId,
+        old: Option<&'a Layer>,
+        is_large: bool,
+    ) -> EntriesBefore<'a> {
+        match old.and_then(map_of) {
+            _ if !self.merged.winners_mut().knows(author) => EntriesBefore::None,
+            Some(old) => EntriesBefore::OfLayer(old),
+            // The layer was taken out, and changed in place.
+            None => {
+                while is_large && !self.merged.is_settled() {
+                    self.merged.winners_mut().settle_some(LOOKED_UP_MAX);
+                }
+                EntriesBefore::InView(*author)
             }
-            return wins;
+        }
+    }
+
+    /// Puts entries of an author where they go above what wins there, and adds the keys that are to be looked at. Returns whether the
+    /// document reads differently. Many of them arrive, and may change nothing.
+    fn raise_all(
+        &mut self,
+        author: &PeerId,
+        mut entries: Vec<(KeyPath, Arc<Entry>)>,
+        open: &mut Vec<KeyPath>,
+    ) -> bool {
+        if entries.len() > LOOKED_UP_MAX {
+            sort_by_key_path(&mut entries, |(key, _)| key);
+            self.recorder.note_arriving(self.merged.is_empty(), entries.iter().map(|(key, _)| key));
+            self.merged.winners_mut().arrive(*author, entries);
+            return true;
         }
         let mut wins = false;
         for (key, entry) in entries {
-            let raised = self.raise(&key, entry);
+            let raised = self.raise(&key, author, &entry);
             wins |= raised == Raised::Wins;
             if raised == Raised::Open {
                 open.push(key);
@@ -383,35 +435,29 @@ impl Document {
     }
 
     /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.
-    fn raise(&mut self, key: &KeyPath, entry: Winner) -> Raised {
+    fn raise(&mut self, key: &KeyPath, author: &PeerId, entry: &Arc<Entry>) -> Raised {
         if !self.recorder.is_full() {
             let below = self.merged.at_and_below(key);
             let held = below.clone().next().filter(|(at, _)| *at == key).map(|(_, winner)| winner);
-            let wins = held.is_none_or(|held| {
-                register::compare((entry.author, &entry.entry), (held.author, &held.entry)).is_gt()
-            });
-            if wins {
+            let goes_above =
+                |held: Winner<'_>| register::compare((*author, entry), (held.author, held.entry)).is_gt();
+            if held.is_none_or(goes_above) {
                 self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
             }
         }
-        self.merged.raise(key.clone(), entry)
+        self.merged.winners_mut().raise(key.clone(), *author, entry.clone())
     }
 
-    /// Takes out what won for an author whose layer does not have it any more: all winners are looked at, in the order in which they
-    /// stand, which is faster than to look for many of them. Nothing waits for its time.
-    fn drop_gone(&mut self, author: &PeerId, reference: Wall) -> bool {
-        let mut merged = std::mem::take(&mut self.merged);
-        let map = self.layers.get(author).and_then(map_of);
-        let is_gone = |key: &KeyPath, winner: &Winner| {
-            winner.author == *author && map.is_none_or(|map| map.get(key).is_none())
-        };
-        let reads_differently =
-            merged.replace_all(is_gone, |key| register::winner(self.candidates(key, reference)));
-        if reads_differently {
+    /// Takes out what won for an author whose layer does not have it any more, and adds the keys that are to be looked at.
+    fn drop_gone(&mut self, author: &PeerId, open: &mut Vec<KeyPath>) -> bool {
+        let map = self.layers.get(author).and_then(map_of).filter(|map| !map.is_empty());
+        let is_gone = |key: &KeyPath| map.is_none_or(|map| map.get(key).is_none());
+        let (has_dropped, mut contested) = self.merged.winners_mut().take_out(*author, is_gone);
+        if has_dropped {
             self.recorder.note_many();
         }
-        self.merged = merged;
-        reads_differently
+        open.append(&mut contested);
+        has_dropped
     }
 
     /// Takes the entries of an author into a merge that is empty yet. Returns whether it did: where one of them waits
@@ -421,9 +467,10 @@ impl Document {
         if waits || self.quarantine.len() > 0 || !self.merged.is_empty() {
             return false;
         }
-        self.recorder.note_first(entries.iter().map(|(key, _)| key));
-        let winner = |(key, entry)| (key, Winner { author: *author, entry });
-        self.merged = View::of_winners(entries.into_iter().map(winner).collect());
+        let mut entries = entries;
+        sort_by_key_path(&mut entries, |(key, _)| key);
+        self.recorder.note_arriving(true, entries.iter().map(|(key, _)| key));
+        self.merged.winners_mut().arrive(*author, entries);
         true
     }
 
@@ -432,10 +479,25 @@ impl Document {
         for key in keys {
             let held_back = self.effective_entries(&key).map(|(_, entry)| entry.stamp).collect();
             self.quarantine.watch(&key, held_back, reference);
-            let winner = register::winner(self.candidates(&key, reference));
-            changed |= set_winner(&mut self.recorder, &mut self.merged, key, winner);
+            let mut candidates = 0;
+            let among = self.candidates(&key, reference).inspect(|_| candidates += 1);
+            let winner = register::winner(among).map(|winner| (winner.author, winner.entry.clone()));
+            changed |= self.set_winner(key, winner, candidates > 1);
         }
         changed
+    }
+
+    /// Puts the entry that wins under a key, and remembers what was seen there before. Returns whether it is another.
+    fn set_winner(&mut self, key: KeyPath, winner: Option<(PeerId, Arc<Entry>)>, is_contested: bool) -> bool {
+        let before = self.merged.winner(&key);
+        if before == winner.as_ref().map(|(author, entry)| Winner { author: *author, entry }) {
+            if is_contested {
+                self.merged.winners_mut().contest(&key);
+            }
+            return false;
+        }
+        self.recorder.note(&self.merged, &key);
+        self.merged.winners_mut().set(key, winner, is_contested)
     }
 
     /// The keys that read differently since this was last asked.
@@ -478,18 +540,24 @@ impl Document {
     }
 }
 
-/// Puts the entry that wins under a key, and remembers what was seen there before. Returns whether it is another.
-fn set_winner(
-    recorder: &mut changes::ChangeRecorder,
-    merged: &mut View,
-    key: KeyPath,
-    winner: Option<Winner>,
-) -> bool {
-    if merged.winner(&key) == winner.as_ref() {
-        return false;
+/// Where the entries stand that an author had before a change.
+enum EntriesBefore<'a> {
+    None,
+    OfLayer(&'a MapContent),
+    /// Those of them that win.
+    InView(PeerId),
+}
+
+impl EntriesBefore<'_> {
+    fn at<'a>(&'a self, key: &KeyPath, view: &'a View) -> Option<&'a Arc<Entry>> {
+        match self {
+            EntriesBefore::None => None,
+            EntriesBefore::OfLayer(old) => old.shared(key),
+            EntriesBefore::InView(author) => {
+                view.winner(key).filter(|winner| winner.author == *author).map(|winner| winner.entry)
+            }
+        }
     }
-    recorder.note(merged, &key);
-    merged.set(key, winner)
 }
 
 /// The version of what a document reads: BLAKE3 of its canonical CBOR, hex. Equal at nodes in step.

@@ -18,21 +18,33 @@ pub(super) fn holds_back(stamp: Timestamp, reference: Wall) -> bool {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Quarantine {
     waiting: BTreeSet<(Wall, KeyPath)>,
-    by_key: BTreeMap<KeyPath, Vec<Wall>>,
+    by_key: BTreeMap<KeyPath, Times>,
+}
+
+/// Until when the entries under a key wait: hardly ever more than one does.
+#[derive(Clone, Debug)]
+struct Times {
+    first: Wall,
+    others: Vec<Wall>,
+}
+
+impl Times {
+    fn iter(&self) -> impl Iterator<Item = Wall> {
+        self.others.iter().copied().chain([self.first])
+    }
 }
 
 impl Quarantine {
     /// Takes note of the stamps that stand under a key now.
     pub(super) fn watch(&mut self, key: &KeyPath, stamps: Vec<Timestamp>, reference: Wall) {
-        for at in self.by_key.remove(key).unwrap_or_default() {
+        for at in self.by_key.remove(key).iter().flat_map(Times::iter) {
             self.waiting.remove(&(at, key.clone()));
         }
         let held_back = stamps.into_iter().filter(|stamp| holds_back(*stamp, reference));
-        let times: Vec<Wall> = held_back.map(|stamp| stamp.time() - FUTURE_BOUND).collect();
-        if times.is_empty() {
-            return;
-        }
-        self.waiting.extend(times.iter().map(|at| (*at, key.clone())));
+        let mut times = held_back.map(|stamp| stamp.time() - FUTURE_BOUND);
+        let Some(first) = times.next() else { return };
+        let times = Times { first, others: times.collect() };
+        self.waiting.extend(times.iter().map(|at| (at, key.clone())));
         self.by_key.insert(key.clone(), times);
     }
 
@@ -42,8 +54,8 @@ impl Quarantine {
         let until = |stamp: Timestamp| stamp.time() - FUTURE_BOUND;
         let is_many = keys.len() > self.by_key.len() / 8;
         let mut waiting: BTreeSet<_> = keys.iter().map(|(key, stamp)| (until(*stamp), key.clone())).collect();
-        let mut by_key: BTreeMap<_, _> =
-            keys.into_iter().map(|(key, stamp)| (key, vec![until(stamp)])).collect();
+        let times = |stamp| Times { first: until(stamp), others: Vec::new() };
+        let mut by_key: BTreeMap<_, _> = keys.into_iter().map(|(key, stamp)| (key, times(stamp))).collect();
         match is_many {
             true => {
                 self.waiting.append(&mut waiting);

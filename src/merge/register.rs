@@ -11,12 +11,12 @@ use crate::layer::{CompactValue, Entry, EntryHash, KeyPath};
 use crate::merge::planted::{self, PlantedFault};
 
 /// The entry that wins under a key, and its author.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Winner {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Winner<'a> {
     /// The author of the entry.
     pub author: PeerId,
     /// The entry as its author signed it; the layer that it stands in has the same one.
-    pub entry: Arc<Entry>,
+    pub entry: &'a Arc<Entry>,
 }
 
 /// An entry that lost against one whose author had not seen it.
@@ -43,16 +43,16 @@ pub(super) fn compare(a: (PeerId, &Entry), b: (PeerId, &Entry)) -> Ordering {
 }
 
 /// The greatest of the candidates.
-pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>) -> Option<Winner> {
+pub(super) fn winner<'a>(candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>) -> Option<Winner<'a>> {
     let best = candidates.max_by(|a, b| compare((a.0, a.1), (b.0, b.1)))?;
-    Some(Winner { author: best.0, entry: best.1.clone() })
+    Some(Winner { author: best.0, entry: best.1 })
 }
 
 /// The candidates that the winner's author neither wrote nor saw, and that have another value. What an entry has replaced, its
 /// author has seen, and so had the author of the one that replaced this.
 pub(super) fn conflicts<'a>(
     key: &KeyPath,
-    winner: &Winner,
+    winner: Winner<'_>,
     candidates: impl Iterator<Item = (PeerId, &'a Arc<Entry>)>,
 ) -> Vec<Loser> {
     let others = candidates.filter(|(author, _)| *author != winner.author);

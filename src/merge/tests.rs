@@ -279,3 +279,64 @@ fn a_layer_that_loses_most_of_its_keys_or_is_all_of_the_future_reads_as_from_its
     assert!(walked.release(future));
     assert_eq!(walked.get(&key("k2500")), Some(Value::from("later")));
 }
+
+/// Large changes follow each other before the ones before are tidied up, some of them with older entries than before, one in place:
+/// at each moment the greatest of the entries under a key wins.
+#[test]
+fn of_large_changes_that_follow_each_other_the_greatest_entries_win() {
+    let keys = |range: std::ops::Range<usize>| range.map(|n| key(&format!("k{n}")));
+    let state = |n: u8, range, ms| {
+        keys(range).map(|key| (key, entry(NOW + Millis::from_ms(ms), u64::from(n)))).collect()
+    };
+    let future = 2 * FUTURE_BOUND.ms();
+    let states: [(u8, std::ops::Range<usize>, u64); 9] = [
+        (0, 0..6_000, 1),
+        (1, 3_000..9_000, 2),
+        (2, 0..9_000, 3),
+        (1, 1_000..7_000, 1),
+        (0, 5_000..11_000, 5),
+        (2, 8_000..8_100, 4),
+        (1, 0..10_000, future),
+        (0, 0..10, 6),
+        (1, 2_000..8_000, 2),
+    ];
+    for (tidied, is_in_place) in [(0, false), (1, false), (2, true), (9, false)] {
+        let mut walked = document(3);
+        let mut newest: BTreeMap<PeerId, Layer> = BTreeMap::new();
+        for (sequence, (n, range, ms)) in (1..).zip(states.clone()) {
+            let state = layer(n, sequence, state(n, range, ms));
+            let old = newest.insert(author(n), state.clone());
+            let changed = map_of(&state)
+                .unwrap()
+                .changes_since(old.as_ref().and_then(map_of).unwrap_or(&MapContent::default()));
+            if is_in_place {
+                walked.take_layer(&author(n));
+            }
+            walked.put_layer(state, Some(&changed), NOW);
+            // Nothing in the place of what has arrived.
+            let single = layer(2, 90 + sequence, vec![]);
+            if sequence == 6 {
+                newest.insert(author(2), single.clone());
+                walked.put_layer(single, None, NOW);
+            }
+            (0..tidied).for_each(|_| walked.tidy());
+            let mut expected: BTreeMap<KeyPath, (PeerId, Arc<Entry>)> = BTreeMap::new();
+            for (author, layer) in &newest {
+                for (key, entry) in map_of(layer).unwrap().below(crate::layer::NodePath::ROOT) {
+                    let rank = |(author, entry): &(PeerId, Arc<Entry>)| (entry.stamp, *author);
+                    let this = (*author, entry.clone());
+                    let waits = entry.stamp.time() > NOW + FUTURE_BOUND;
+                    if !waits && expected.get(key).is_none_or(|held| rank(held) < rank(&this)) {
+                        expected.insert(key.clone(), this);
+                    }
+                }
+            }
+            let read =
+                walked.winners().map(|(key, winner)| (key.clone(), (winner.author, winner.entry.clone())));
+            assert!(read.eq(expected), "state {sequence}, tidied {tidied} times a change");
+        }
+        while !walked.is_tidy() {
+            walked.tidy();
+        }
+    }
+}

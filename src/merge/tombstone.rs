@@ -91,7 +91,7 @@ impl Document {
 
     fn is_beaten_by_tombstone(&self, key: &KeyPath, own: (PeerId, &Entry)) -> bool {
         let beats =
-            |w: &Winner| w.entry.is_tombstone() && register::compare(own, (w.author, &w.entry)).is_lt();
+            |w: Winner<'_>| w.entry.is_tombstone() && register::compare(own, (w.author, w.entry)).is_lt();
         self.winner(key).is_some_and(beats)
     }
 

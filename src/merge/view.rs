@@ -3,58 +3,23 @@
 //! A read or a write by key looks at that key, at its parents and at the keys below it, which the order of the keys
 //! puts next to it. Only [`View::value`] assembles the document.
 
-use std::cmp::Ordering;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry as Place;
-use std::ops::Bound;
 use std::sync::Arc;
 
 use tombolo_delta::Value;
 
-use crate::layer::{CompactValue, Entry, KeyPath, sort_by_key_path};
-use crate::merge::register::{self, Winner};
+use crate::layer::{CompactValue, Entry, KeyPath};
+use crate::merge::register::Winner;
 use crate::merge::tree;
+use crate::merge::winners::Winners;
 
-/// The winners of a map document, by key.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a reader of a map document sees.
+#[derive(Clone, Debug, Default)]
 pub struct View {
-    winners: BTreeMap<KeyPath, Winner>,
-    /// How many of them are tombstones.
-    tombstones: usize,
+    winners: Winners,
 }
 
 impl View {
-    /// The view of these winners: made in one go, which is many times faster than by single keys.
-    pub fn of_winners(winners: Vec<(KeyPath, Winner)>) -> Self {
-        let mut winners = winners;
-        sort_by_key_path(&mut winners, |(key, _)| key);
-        let winners: BTreeMap<KeyPath, Winner> = winners.into_iter().collect();
-        let tombstones = winners.values().filter(|winner| winner.entry.is_tombstone()).count();
-        View { winners, tombstones }
-    }
-
-    /// Puts another winner, or none, in the place of those that are meant. Returns whether there were any.
-    pub(super) fn replace_all(
-        &mut self,
-        is_meant: impl Fn(&KeyPath, &Winner) -> bool,
-        other: impl Fn(&KeyPath) -> Option<Winner>,
-    ) -> bool {
-        let before = std::mem::take(&mut self.winners);
-        let mut has_replaced = false;
-        let now = before.into_iter().filter_map(|(key, winner)| {
-            if !is_meant(&key, &winner) {
-                return Some((key, winner));
-            }
-            has_replaced = true;
-            let winner = other(&key)?;
-            Some((key, winner))
-        });
-        self.winners = now.collect();
-        self.tombstones = self.winners.values().filter(|winner| winner.entry.is_tombstone()).count();
-        has_replaced
-    }
-
-    /// How many keys have a winner.
+    /// How many keys have a winner, at most.
     pub fn len(&self) -> usize {
         self.winners.len()
     }
@@ -65,12 +30,12 @@ impl View {
     }
 
     /// The entry that wins under a key: a value or a tombstone.
-    pub fn winner(&self, key: &KeyPath) -> Option<&Winner> {
+    pub fn winner(&self, key: &KeyPath) -> Option<Winner<'_>> {
         self.winners.get(key)
     }
 
     /// All winners, by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, &Winner)> + Clone {
+    pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, Winner<'_>)> + Clone {
         self.winners.iter().inspect(|_| crate::steps::count())
     }
 
@@ -78,90 +43,25 @@ impl View {
     pub(super) fn at_and_below<'a>(
         &'a self,
         key: &KeyPath,
-    ) -> impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone + use<'a> {
-        let from = self.winners.range((Bound::Included(key), Bound::Unbounded));
+    ) -> impl Iterator<Item = (&'a KeyPath, Winner<'a>)> + Clone + use<'a> {
+        let from = self.winners.from(key);
         let key = key.clone();
         from.take_while(move |(other, _)| key.is_prefix_of(other))
     }
 
-    /// Puts the entry that wins under a key, or none. Returns whether that is another than before.
-    pub fn set(&mut self, key: KeyPath, winner: Option<Winner>) -> bool {
-        let is_tombstone = |winner: &Winner| usize::from(winner.entry.is_tombstone());
-        let old = match (self.winners.entry(key), winner) {
-            (Place::Occupied(place), Some(winner)) if *place.get() == winner => return false,
-            (Place::Occupied(mut place), Some(winner)) => {
-                self.tombstones += is_tombstone(&winner);
-                Some(place.insert(winner))
-            }
-            (Place::Vacant(place), Some(winner)) => {
-                self.tombstones += is_tombstone(&winner);
-                place.insert(winner);
-                None
-            }
-            (Place::Occupied(place), None) => Some(place.remove()),
-            (Place::Vacant(_), None) => return false,
-        };
-        self.tombstones -= old.as_ref().map_or(0, is_tombstone);
-        true
+    /// The entries that win, to be changed.
+    pub(super) fn winners_mut(&mut self) -> &mut Winners {
+        &mut self.winners
     }
 
-    /// Puts an entry under a key if it goes above what wins there, with one look.
-    pub(super) fn raise(&mut self, key: KeyPath, entry: Winner) -> Raised {
-        let is_tombstone = |winner: &Winner| usize::from(winner.entry.is_tombstone());
-        match self.winners.entry(key) {
-            Place::Vacant(place) => {
-                self.tombstones += is_tombstone(&entry);
-                place.insert(entry);
-                Raised::Wins
-            }
-            Place::Occupied(mut place) => {
-                let held = place.get();
-                let raised = judge(&entry, held);
-                if raised == Raised::Wins {
-                    self.tombstones += is_tombstone(&entry);
-                    self.tombstones -= is_tombstone(held);
-                    place.insert(entry);
-                }
-                raised
-            }
-        }
-    }
-
-    /// The same with many entries of one author: the two are merged in the order of the keys. Returns whether one wins, and adds the keys
-    /// under which that is to be found out.
-    pub(super) fn raise_many(&mut self, entries: Vec<(KeyPath, Winner)>, open: &mut Vec<KeyPath>) -> bool {
-        let mut entries = entries;
-        sort_by_key_path(&mut entries, |(key, _)| key);
-        let before = std::mem::take(&mut self.winners);
-        let mut merged: Vec<(KeyPath, Winner)> = Vec::with_capacity(before.len() + entries.len());
-        let mut before = before.into_iter().peekable();
-        let mut has_won = false;
-        for (key, entry) in entries {
-            while let Some(earlier) = before.next_if(|(held, _)| *held <= key) {
-                merged.push(earlier);
-            }
-            match merged.last_mut().filter(|(held, _)| *held == key) {
-                None => merged.push((key, entry)),
-                Some((_, held)) => match judge(&entry, held) {
-                    Raised::Wins => *held = entry,
-                    Raised::Loses => continue,
-                    Raised::Open => {
-                        open.push(key);
-                        continue;
-                    }
-                },
-            }
-            has_won = true;
-        }
-        merged.extend(before);
-        self.winners = merged.into_iter().collect();
-        self.tombstones = self.winners.values().filter(|winner| winner.entry.is_tombstone()).count();
-        has_won
+    /// Whether all winners stand in their places.
+    pub(super) fn is_settled(&self) -> bool {
+        self.winners.is_settled()
     }
 
     /// Whether a tombstone wins under any key.
     pub fn has_tombstones(&self) -> bool {
-        self.tombstones > 0
+        self.winners.has_tombstones()
     }
 
     /// The value of the entry under a key: none where it is deleted, or hidden by one above or below it.
@@ -171,7 +71,7 @@ impl View {
 
     /// What stands under a key, found with one look.
     pub fn look<'a>(&'a self, key: &KeyPath) -> KeyView<'a> {
-        self.key_views(self.winners.range((Bound::Included(key), Bound::Unbounded)))
+        self.key_views(self.winners.from(key))
             .next()
             .filter(|(at, _)| *at == key)
             .map_or(KeyView::default(), |(_, seen)| seen)
@@ -193,7 +93,7 @@ impl View {
     /// What stands under keys that follow each other, of which none is left out: those below one come next.
     pub(super) fn key_views<'a>(
         &'a self,
-        mut winners: impl Iterator<Item = (&'a KeyPath, &'a Winner)> + Clone,
+        mut winners: impl Iterator<Item = (&'a KeyPath, Winner<'a>)> + Clone,
     ) -> impl Iterator<Item = (&'a KeyPath, KeyView<'a>)> {
         std::iter::from_fn(move || {
             let (key, winner) = winners.next()?;
@@ -217,7 +117,7 @@ impl View {
     }
 
     /// The entry that hides the value under a key, if one does.
-    pub fn hidden_by<'a>(&'a self, key: &KeyPath) -> Option<(KeyPath, &'a Winner)> {
+    pub fn hidden_by<'a>(&'a self, key: &KeyPath) -> Option<(KeyPath, Winner<'a>)> {
         let mut from = self.at_and_below(key);
         let (_, winner) = from.next().filter(|(at, _)| *at == key)?;
         self.hider(key, winner, winner.entry.value.as_ref()?, from)
@@ -228,13 +128,13 @@ impl View {
     fn hider<'a>(
         &'a self,
         key: &KeyPath,
-        winner: &Winner,
+        winner: Winner<'a>,
         value: &CompactValue,
-        behind: impl Iterator<Item = (&'a KeyPath, &'a Winner)>,
-    ) -> Option<(KeyPath, &'a Winner)> {
-        let rank = |w: &Winner| (w.entry.stamp, w.author);
-        let is_greater = |w: &Winner| rank(w) > rank(winner);
-        let stands = |w: &Winner| w.entry.value.as_ref().is_some_and(|value| !value.is_empty_object());
+        behind: impl Iterator<Item = (&'a KeyPath, Winner<'a>)>,
+    ) -> Option<(KeyPath, Winner<'a>)> {
+        let rank = |w: &Winner<'_>| (w.entry.stamp, w.author);
+        let is_greater = |w: &Winner<'_>| rank(w) > rank(&winner);
+        let stands = |w: &Winner<'_>| w.entry.value.as_ref().is_some_and(|value| !value.is_empty_object());
         let mut above = key.parents().filter_map(|parent| self.winners.get(&parent).map(|w| (parent, w)));
         if let Some(hider) = above.find(|(_, w)| stands(w) && is_greater(w)) {
             return Some(hider);
@@ -248,38 +148,18 @@ impl View {
     }
 }
 
-/// Whether an entry wins under its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Raised {
-    /// It does now.
-    Wins,
-    /// One of another author stays.
-    Loses,
-    /// Its author has one there that goes above it, or the same: which one wins now is to be found among all layers.
-    Open,
-}
-
-/// Whether an entry wins against the one that does so far.
-fn judge(entry: &Winner, held: &Winner) -> Raised {
-    match register::compare((entry.author, &entry.entry), (held.author, &held.entry)) {
-        Ordering::Greater => Raised::Wins,
-        Ordering::Less if held.author != entry.author => Raised::Loses,
-        Ordering::Less | Ordering::Equal => Raised::Open,
-    }
-}
-
 /// What stands under a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct KeyView<'a> {
     /// What wins there: a value or a tombstone.
-    pub winner: Option<&'a Winner>,
+    pub winner: Option<Winner<'a>>,
     is_shown: bool,
 }
 
 impl<'a> KeyView<'a> {
     /// The entry whose value a reader sees: none where it is deleted, or hidden by one above or below it.
     pub fn entry(self) -> Option<&'a Arc<Entry>> {
-        self.winner.filter(|_| self.is_shown).map(|winner| &winner.entry)
+        self.winner.filter(|_| self.is_shown).map(|winner| winner.entry)
     }
 
     /// The value that a reader sees.
@@ -290,6 +170,8 @@ impl<'a> KeyView<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::time::Wall;
@@ -311,34 +193,29 @@ mod tests {
         ]
     }
 
-    fn winner() -> impl Strategy<Value = Option<Winner>> {
-        let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| Winner {
-            author: PeerId([author; 32]),
-            entry: Arc::new(Entry {
-                stamp: Timestamp::new(Wall::from_ms(ms), 0),
-                value: value.map(Into::into),
-                saw: None,
-            }),
+    type Owned = (PeerId, Arc<Entry>);
+
+    fn winner() -> impl Strategy<Value = Option<Owned>> {
+        let entry = (value(), 1u64..6, 0u8..3).prop_map(|(value, ms, author)| {
+            let stamp = Timestamp::new(Wall::from_ms(ms), 0);
+            (PeerId([author; 32]), Arc::new(Entry { stamp, value: value.map(Into::into), saw: None }))
         });
         prop_oneof![4 => entry.prop_map(Some), 1 => Just(None)]
     }
 
     /// The rule itself, by comparing every entry with every other.
-    fn assembled(winners: &BTreeMap<KeyPath, Winner>) -> Value {
-        let rank = |w: &Winner| (w.entry.stamp, w.author);
-        let is_room = |w: &Winner| w.entry.value.as_ref().is_some_and(CompactValue::is_empty_object);
+    fn assembled(winners: &BTreeMap<KeyPath, Owned>) -> Value {
+        let rank = |w: &Owned| (w.1.stamp, w.0);
+        let is_room = |w: &Owned| w.1.value.as_ref().is_some_and(CompactValue::is_empty_object);
         let shown = winners.iter().filter(|(key, winner)| {
-            winner.entry.value.is_some()
+            winner.1.value.is_some()
                 && !winners.iter().any(|(other, w)| {
                     let is_above = other.is_prefix_of(key) && !is_room(w);
                     let is_below = key.is_prefix_of(other) && !is_room(winner);
-                    other != *key
-                        && w.entry.value.is_some()
-                        && (is_above || is_below)
-                        && rank(w) > rank(winner)
+                    other != *key && w.1.value.is_some() && (is_above || is_below) && rank(w) > rank(winner)
                 })
         });
-        let entries = shown.filter_map(|(key, w)| Some((key.segments(), w.entry.value.as_ref()?)));
+        let entries = shown.filter_map(|(key, w)| Some((key.segments(), w.1.value.as_ref()?)));
         tree::assemble(entries).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 
@@ -355,12 +232,11 @@ mod tests {
             let mut view = View::default();
             let mut winners = BTreeMap::new();
             for (key, winner) in changes {
-                let before: Option<Winner> = winners.get(&key).cloned();
                 match &winner {
                     Some(winner) => winners.insert(key.clone(), winner.clone()),
                     None => winners.remove(&key),
                 };
-                prop_assert_eq!(view.set(key, winner.clone()), before != winner);
+                view.winners_mut().set(key, winner, false);
             }
             let whole = assembled(&winners);
             prop_assert_eq!(view.value(), whole.clone());

@@ -20,6 +20,7 @@ impl Node {
             self.core.event(Event::Presence(Box::new(view)));
         }
         self.unicast.timeout(&self.core);
+        self.replica.tidy();
         self.note_answers();
         self.repeat_join_calls();
         self.membership.watch_open(&mut self.core);
@@ -82,6 +83,7 @@ impl Node {
             self.replica.recovery().next_timer(now),
             self.membership.is_open(self.core.reference()).then(|| now + LOOK_AFTER),
             Some(self.replica.sweep_at()),
+            (!self.replica.layers().is_tidy()).then_some(now),
             self.core.gate.deferred_due(),
             self.commands.inbox.next_timer(now),
             self.commands.early.next_timer(),

@@ -11,7 +11,7 @@ use crate::core::{Core, InputRejection};
 use crate::envelope::{Carried, CompactEnvelope, Envelope, Payload};
 use crate::federation::Refusal;
 use crate::io::{Alarm, Event};
-use crate::layer::{ForkEvidence, Kind, Layer, LayerId, Sequence, SignedHead};
+use crate::layer::{ForkEvidence, Kind, LayerId, Sequence, SignedHead};
 use crate::limits::{
     BASE_CANDIDATES_MAX, BASE_CANDIDATES_ON_AIR_MAX, FORKS_KEPT_PER_AUTHOR_MAX, WHOLE_LAYER_BYTES_MAX,
 };
@@ -22,7 +22,7 @@ use crate::replica::{LayerSize, PeersMemory, Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{LayerPart, Message, TransferId, TreeNode};
-use crate::sync::transfer::{TransferError, TransferLane, TransferStanding};
+use crate::sync::transfer::{Assembled, TransferError, TransferLane, TransferStanding};
 use crate::time::Mono;
 
 /// Where a message came from.
@@ -80,7 +80,7 @@ pub enum Arriving<'a> {
     /// A compact envelope: a delta and claims relative to its base.
     Delta(CompactEnvelope<&'a dyn Carried>),
     /// A large layer of which all parts have arrived, verified.
-    Assembled(Layer),
+    Assembled(Assembled),
 }
 
 impl<'a> Arriving<'a> {
@@ -196,7 +196,7 @@ impl Replica {
                     return self.begin_transfer(core, origin, envelope.signed);
                 }
                 match envelope.open() {
-                    Ok(layer) => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
+                    Ok(layer) => self.admit(core, origin, VerifiedState::whole(layer)),
                     Err(error) => {
                         tracing::debug!(peer = %origin.peer(), %error, "an envelope was not opened");
                         if let Origin::Link { peer } = origin {
@@ -206,10 +206,12 @@ impl Replica {
                     }
                 }
             }
-            Arriving::Assembled(layer) => match self.is_wanted(core, origin, &layer.signed) {
-                true => self.admit(core, origin, VerifiedState::Whole(Box::new(layer))),
-                false => ApplyOutcome::Known(layer.signed),
-            },
+            Arriving::Assembled(Assembled { layer, changed }) => {
+                match self.is_wanted(core, origin, &layer.signed) {
+                    true => self.admit(core, origin, VerifiedState::Whole(Box::new(layer), changed)),
+                    false => ApplyOutcome::Known(layer.signed),
+                }
+            }
         }
     }
 
@@ -350,7 +352,7 @@ impl Replica {
         (peer, link): (PeerId, LinkId),
         id: &TransferId,
         nodes: Vec<TreeNode>,
-    ) -> Option<Layer> {
+    ) -> Option<Assembled> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let taken = self.transfers.take_nodes(id, link, nodes, own, core.now());
         self.transfer_moved(core, peer, id, taken)
@@ -363,7 +365,7 @@ impl Replica {
         (peer, link): (PeerId, LinkId),
         id: &TransferId,
         parts: Vec<LayerPart>,
-    ) -> Option<Layer> {
+    ) -> Option<Assembled> {
         let own = self.layers.layer_of_hash(&id.layer).and_then(map_of);
         let taken = self.transfers.take_parts(id, link, parts, own, core.now());
         self.transfer_moved(core, peer, id, taken)
@@ -375,7 +377,7 @@ impl Replica {
         peer: PeerId,
         id: &TransferId,
         taken: Result<(), TransferError>,
-    ) -> Option<Layer> {
+    ) -> Option<Assembled> {
         if let Err(error) = taken {
             tracing::debug!(%peer, %error, "parts were not taken");
             core.reject_from(Some(peer), InputRejection::BadPart);

@@ -16,8 +16,8 @@ use crate::time::Wall;
 /// A verified new state of a layer that has not taken effect yet.
 #[derive(Debug)]
 pub(super) enum VerifiedState {
-    /// Beside the state that is held.
-    Whole(Box<Layer>),
+    /// Beside the state that is held, with the keys in which they differ, if known.
+    Whole(Box<Layer>, Option<Vec<EntryChange>>),
     /// A map that is taken out of the replica and changed in place: a large map is never copied for a small change.
     InPlace(Box<InPlace>),
 }
@@ -32,16 +32,20 @@ pub(super) struct InPlace {
 }
 
 impl VerifiedState {
+    pub(super) fn whole(layer: Layer) -> Self {
+        VerifiedState::Whole(Box::new(layer), None)
+    }
+
     pub(super) fn signed(&self) -> &SignedHead {
         match self {
-            VerifiedState::Whole(layer) => &layer.signed,
+            VerifiedState::Whole(layer, _) => &layer.signed,
             VerifiedState::InPlace(change) => &change.signed,
         }
     }
 
     pub(super) fn size(&self) -> LayerSize {
         match self {
-            VerifiedState::Whole(layer) => LayerSize::of(&layer.content),
+            VerifiedState::Whole(layer, _) => LayerSize::of(&layer.content),
             VerifiedState::InPlace(change) => LayerSize::of_map(&change.map),
         }
     }
@@ -49,7 +53,9 @@ impl VerifiedState {
     /// The head that it would replace.
     pub(super) fn held(&self, replica: &Replica) -> Option<SignedHead> {
         match self {
-            VerifiedState::Whole(layer) => replica.layer(&layer.head().layer).map(|held| held.signed.clone()),
+            VerifiedState::Whole(layer, _) => {
+                replica.layer(&layer.head().layer).map(|held| held.signed.clone())
+            }
             VerifiedState::InPlace(change) => Some(change.before.clone()),
         }
     }
@@ -57,9 +63,9 @@ impl VerifiedState {
     /// It takes effect: the new layer, what it replaces, and the keys in which they differ with their entries, if known.
     pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<EntryChange>>) {
         match self {
-            VerifiedState::Whole(layer) => {
+            VerifiedState::Whole(layer, changed) => {
                 let replaced = replica.layer(&layer.head().layer).map(Replaced::of);
-                (*layer, replaced, None)
+                (*layer, replaced, changed)
             }
             VerifiedState::InPlace(in_place) => {
                 let InPlace { signed, map, before, change } = *in_place;
@@ -79,7 +85,7 @@ impl VerifiedState {
     /// It is set aside as a layer of its own; the replica holds its old state again.
     pub(super) fn set_aside(self, replica: &mut Replica) -> Layer {
         match self {
-            VerifiedState::Whole(layer) => *layer,
+            VerifiedState::Whole(layer, _) => *layer,
             VerifiedState::InPlace(change) => {
                 let content = Content::Map(change.map.clone());
                 let layer = Layer { signed: change.signed.clone(), content };
@@ -297,7 +303,7 @@ fn attempt_snapshot(
         return DeltaAttempt::Wrong;
     };
     match signed_on(envelope, base, &content) {
-        Some(signed) => DeltaAttempt::Fits(VerifiedState::Whole(Box::new(Layer { signed, content }))),
+        Some(signed) => DeltaAttempt::Fits(VerifiedState::whole(Layer { signed, content })),
         None => DeltaAttempt::Wrong,
     }
 }

@@ -26,6 +26,8 @@ pub struct Layers {
     by_name: BTreeMap<DocumentName, BTreeMap<PeerId, DocumentId>>,
     /// The documents in which entries wait for their time.
     waiting: BTreeSet<DocumentId>,
+    /// The documents in which large changes have left something to do.
+    untidy: BTreeSet<DocumentId>,
     /// What each owner's layers take, as quotas count it.
     size_of: BTreeMap<PeerId, LayerSize>,
     /// Bytes that the layers of all owners take in memory.
@@ -493,8 +495,26 @@ impl Layers {
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
         let reads_differently = held.document.put_layer(layer, Some(&write.entries), reference);
+        if !held.document.is_tidy() {
+            self.untidy.insert(id.document.clone());
+        }
         self.note_waiting(&id.document);
         (write, reads_differently)
+    }
+
+    /// Does a part of what large changes have left to do in one document.
+    pub(super) fn tidy(&mut self) {
+        let Some(id) = self.untidy.pop_first() else { return };
+        let Some(held) = self.documents.get_mut(&id) else { return };
+        held.document.tidy();
+        if !held.document.is_tidy() {
+            self.untidy.insert(id);
+        }
+    }
+
+    /// Whether some of it is left in any document.
+    pub fn is_tidy(&self) -> bool {
+        self.untidy.is_empty()
     }
 
     /// The base that a peer holds of a layer, if it is known here too.

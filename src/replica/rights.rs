@@ -113,7 +113,7 @@ impl Replica {
         let own = own.filter(|(id, document)| id.owner == me && document.kind() == Kind::Map);
         own.map(|(id, document)| {
             let won = document.winners().filter(|(_, winner)| winner.author == *leaving);
-            (id.clone(), won.map(|(key, winner)| (key.clone(), Some(Entry::clone(&winner.entry)))).collect())
+            (id.clone(), won.map(|(key, winner)| (key.clone(), Some(Entry::clone(winner.entry)))).collect())
         })
         .collect()
     }

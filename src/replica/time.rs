@@ -21,6 +21,11 @@ pub struct DueSweep {
 }
 
 impl Replica {
+    /// Does a part of what large changes have left to do, which shows nowhere.
+    pub fn tidy(&mut self) {
+        self.layers.tidy();
+    }
+
     /// When the next quarantined entry takes part, by reference time.
     pub fn next_release(&self) -> Option<Wall> {
         self.layers.waiting().filter_map(Document::next_release).min()

@@ -20,8 +20,8 @@ use crate::store::{KnownEntry, StoreError};
 
 pub(super) const BLOCKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("blocks");
 
-/// Bytes of an entry's sequence, about.
-const SEQUENCE_BYTES: usize = 3;
+/// Bytes of an entry with its sequence, about.
+const BYTES_AN_ENTRY: usize = 64;
 /// Buckets of a map whose entries stand in one block.
 const BUCKETS_PER_BLOCK: u16 = 16;
 /// The record of a key that stands in a block, and of which nothing is known any more: an array without items.
@@ -45,8 +45,7 @@ pub(super) fn put_all(
     let mut blocks = transaction.open_table(BLOCKS)?;
     for block in all.chunk_by(|(a, ..), (b, ..)| block_of(a) == block_of(b)) {
         let Some((first, ..)) = block.first() else { continue };
-        let bytes: usize = block.iter().map(|(key, entry, _)| entry.size(key) + SEQUENCE_BYTES).sum();
-        let mut out = CborWriter::with_capacity(bytes);
+        let mut out = CborWriter::with_capacity(block.len() * BYTES_AN_ENTRY);
         out.array(2 * block.len());
         for (key, entry, changed_at) in block {
             entry.write(key, out.unsigned(changed_at.get()));

@@ -285,7 +285,7 @@ fn differs_at(document: &Document, merged: &Merged<'_>, key: &KeyPath) -> Option
     if merged.is_open(key) {
         return None;
     }
-    let read = document.winner(key).map(|winner| (winner.author, &*winner.entry));
+    let read = document.winner(key).map(|winner| (winner.author, &**winner.entry));
     let wins = merged.winner(key);
     if read != wins {
         return Some(format!("reads {read:?} at {key}, not {wins:?}"));

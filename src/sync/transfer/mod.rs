@@ -10,6 +10,7 @@
 //! answered, is asked for over another.
 
 mod answer;
+mod difference;
 mod places;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +20,8 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::packed::{self, PackedError};
 use crate::layer::{
-    Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead, TreeHash,
+    Content, ContentError, Entry, EntryChange, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead,
+    TreeHash,
 };
 use crate::limits::{
     GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_BYTES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX,
@@ -28,6 +30,7 @@ use crate::limits::{
 use crate::sync::message::{LayerPart, Message, NodeAsk, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 pub use answer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES, answer_parts, answer_tree};
+use difference::Difference;
 use places::WaitingOffer;
 pub use places::{TransferPlace, TransferStanding};
 
@@ -55,6 +58,8 @@ pub struct Transfer {
     sources: BTreeSet<PeerId>,
     /// What came of an older state, put into the layer that is held here; none where nothing came of one. The walk compares with it.
     base: Option<MapContent>,
+    /// In what it differs from the layer that is held here, as far as its parts have come.
+    difference: Difference,
     /// Hashes that the signed root vouches for.
     expected: BTreeMap<NodePath, TreeHash>,
     nodes_due: BTreeSet<NodePath>,
@@ -71,6 +76,15 @@ pub struct Transfer {
     /// What was asked for and has not come, of each link in the order in which it was asked.
     asked: BTreeMap<LinkId, VecDeque<TransferAsk>>,
     moved_at: Mono,
+}
+
+/// A large layer that is complete.
+#[derive(Debug)]
+pub struct Assembled {
+    /// The layer, with the root that was signed.
+    pub layer: Layer,
+    /// The keys under which it differs from the one that is held here, in their order; none: that is to be found out.
+    pub changed: Option<Vec<EntryChange>>,
 }
 
 /// A question that waits for its answer.
@@ -130,7 +144,7 @@ impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer. `own` is this node's present layer.
     pub fn begin(&mut self, signed: SignedHead, from: PeerId, own: Option<&MapContent>, now: Mono) {
         let layer = signed.head.layer.hash();
-        let mut base = None;
+        let (mut base, mut difference) = (None, Difference::to(own));
         if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
                 transfer.sources.insert(from);
@@ -139,7 +153,7 @@ impl Transfers {
             if transfer.signed.supersedes(&signed) {
                 return;
             }
-            base = transfer.take_base(own);
+            (base, difference) = transfer.take_base(own);
         } else if !self.make_room(&from, now) {
             return self.wait(layer, WaitingOffer { layer: signed.head.layer, from, since: now });
         }
@@ -151,6 +165,7 @@ impl Transfers {
             sources: BTreeSet::from([from]),
             parts_memory: base.as_ref().map_or(0, MapContent::memory_bytes),
             base,
+            difference,
             expected: BTreeMap::from([(NodePath::ROOT, root)]),
             nodes_due: BTreeSet::from([NodePath::ROOT]),
             parts_due: BTreeSet::new(),
@@ -262,7 +277,7 @@ impl Transfers {
         &mut self,
         id: &TransferId,
         own: Option<&MapContent>,
-    ) -> Option<Result<Layer, TransferError>> {
+    ) -> Option<Result<Assembled, TransferError>> {
         let transfer = find(&mut self.under_way, id).ok()?;
         if !transfer.nodes_due.is_empty() || !transfer.parts_due.is_empty() {
             return None;
@@ -273,13 +288,19 @@ impl Transfers {
 }
 
 impl Transfer {
-    /// What is held here, with what came of this state in its place. None where nothing came and there is no older base.
-    fn take_base(&mut self, own: Option<&MapContent>) -> Option<MapContent> {
+    /// What is held here, with what came of this state in its place, and in what the two differ. None where nothing came and there
+    /// is no older base.
+    fn take_base(&mut self, own: Option<&MapContent>) -> (Option<MapContent>, Difference) {
+        let difference = std::mem::replace(&mut self.difference, Difference::to(own));
+        let base = self.base.take();
         if self.parts.is_empty() {
-            return self.base.take();
+            return (base, difference);
         }
-        let mut content = self.base.take().or_else(|| own.cloned()).unwrap_or_default();
-        content.replace_below(std::mem::take(&mut self.parts)).ok().map(|()| content)
+        let mut content = base.or_else(|| own.cloned()).unwrap_or_default();
+        match content.replace_below(std::mem::take(&mut self.parts)) {
+            Ok(()) => (Some(content), difference),
+            Err(_) => (None, Difference::to(own)),
+        }
     }
 
     fn take_node(
@@ -324,7 +345,11 @@ impl Transfer {
         }
         let is_gone = |(slot, _): &&(u8, TreeHash)| !children.iter().any(|(other, _)| other == slot);
         let gone = held.iter().filter(is_gone).filter_map(|(slot, _)| path.child(*slot));
-        self.parts.extend(gone.map(|child| (child, MapContent::default())));
+        for child in gone {
+            let none = MapContent::default();
+            self.difference.note(child, &none, self.base.as_ref(), own);
+            self.parts.push((child, none));
+        }
         Ok(())
     }
 
@@ -358,6 +383,7 @@ impl Transfer {
         self.moved_at = now;
         self.parts_due.remove(&path);
         self.parts_memory += content.memory_bytes();
+        self.difference.note(path, &content, self.base.as_ref(), own);
         self.parts.push((path, content));
         Ok(())
     }
@@ -375,13 +401,14 @@ impl Transfer {
         self.nodes_due.contains(path) || self.parts_due.contains(path)
     }
 
-    fn assemble(self, own: Option<&MapContent>) -> Result<Layer, TransferError> {
+    fn assemble(self, own: Option<&MapContent>) -> Result<Assembled, TransferError> {
+        let changed = self.difference.finish(own);
         let mut content = self.base.or_else(|| own.cloned()).unwrap_or_default();
         content.replace_below(self.parts)?;
         if content.root() != self.signed.head.root {
             return Err(TransferError::Root);
         }
-        Ok(Layer { signed: self.signed, content: Content::Map(content) })
+        Ok(Assembled { layer: Layer { signed: self.signed, content: Content::Map(content) }, changed })
     }
 
     /// What each of these links that has nothing to bring is asked for, and each fast one that has little.

@@ -93,7 +93,14 @@ impl Fetch {
             Message::Parts(id, parts) => self.transfers.take_parts(&id, LINK, parts, own, Mono::ZERO)?,
             other => panic!("{other:?} is no answer"),
         }
-        self.transfers.finish(&self.id, own).transpose()
+        let finished = self.transfers.finish(&self.id, own).transpose()?;
+        Ok(finished.map(|Assembled { layer, changed }| {
+            let Content::Map(content) = &layer.content else { unreachable!("a map was fetched") };
+            let mut expected = content.changes_since(own.unwrap_or(&MapContent::default()));
+            expected.sort_by(|(a, _), (b, _)| a.cmp(b));
+            assert_eq!(changed, Some(expected), "what differs was noted on the way");
+            layer
+        }))
     }
 
     fn run(&mut self, theirs: &MapContent) -> Layer {
@@ -161,6 +168,28 @@ fn an_overtaken_transfer_goes_on() {
     let mut whole = Fetch::begin(&later, None);
     whole.run(&later);
     assert!(fetch.bytes < whole.bytes - came + 12_000, "{} after {came}, of {}", fetch.bytes, whole.bytes);
+}
+
+/// In what it differs from the layer held here is known however far the states before had come: `Fetch::step` compares.
+#[test]
+fn an_overtaken_transfer_knows_in_what_it_differs() {
+    let own = map((10..8_010).map(|n| (n, if n % 3 == 0 { 1 } else { n })));
+    let states = [
+        map((0..8_000).map(|n| (n, n))),
+        map((0..8_000).filter(|n| n % 5 > 0).map(|n| (n, if n % 3 == 0 { 1 } else { n + 1 }))),
+        map((4_000..8_010).map(|n| (n, if n % 7 == 0 { 9 } else { n }))),
+    ];
+    let mut fetch = Fetch::begin(&states[0], Some(own.clone()));
+    for (sequence, steps) in [(1, 6), (2, 9), (3, usize::MAX)] {
+        let theirs = &states[sequence as usize - 1];
+        if sequence > 1 {
+            fetch.transfers.begin(signed(theirs, sequence), PEER, Some(&own), Mono::ZERO);
+            fetch.id.root = theirs.root();
+            fetch.open.clear();
+        }
+        let came = (0..steps).find_map(|_| fetch.step(theirs, |answer| answer).unwrap());
+        assert_eq!(came.is_some(), sequence == 3);
+    }
 }
 
 /// A node whose entries are too large for a part is answered with its children.
