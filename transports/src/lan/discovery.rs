@@ -212,7 +212,9 @@ impl Discovery {
     }
 
     fn renew(&mut self) {
-        let found = self.mdns.as_mut().map(Mdns::renew);
+        let mut name = [0; 8];
+        getrandom::fill(&mut name).expect("the system gave random bytes at the start");
+        let found = self.mdns.as_mut().map(|mdns| mdns.renew(name));
         let found = found.and_then(|found| {
             found
                 .inspect_err(

@@ -1,6 +1,6 @@
 //! Announce and browse by mDNS (RFC 6762) and DNS-SD (RFC 6763).
 //!
-//! The service carries no name of a node: instance and host name are random at each start, and
+//! The service carries no name of a node: instance and host name are random for each daemon, and
 //! its one TXT entry is a hint that changes every hour and that only those recognise who know the
 //! node's public key: its peers, and holders of its invite. No clock is in it, so nodes find each other
 //! whatever theirs show. A service found here proves no identity;
@@ -260,7 +260,7 @@ impl DaemonOptions {
 impl Mdns {
     /// Starts to browse; announce follows with the first hint.
     pub(crate) fn start(
-        instance: String,
+        random: [u8; 8],
         bound: &[SocketAddr],
         options: DaemonOptions,
     ) -> Result<(Self, mdns_sd::Receiver<ServiceEvent>), mdns_sd::Error> {
@@ -268,6 +268,7 @@ impl Mdns {
         let any = bound.iter().any(|address| address.ip().is_unspecified());
         let fixed = if any { Vec::new() } else { bound.iter().map(SocketAddr::ip).collect() };
         let port = bound.first().map_or(0, SocketAddr::port);
+        let instance = instance_name(random);
         Ok((Self { daemon, options, instance, port, fixed, hint: None }, services))
     }
 
@@ -282,9 +283,17 @@ impl Mdns {
     }
 
     /// A fresh daemon takes the place of the one that was ended. Where none starts, this can be tried again.
-    pub(crate) fn renew(&mut self) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
+    ///
+    /// It announces another name. A neighbour that has heard nothing but the goodbye of the last one keeps its records for a second
+    /// (RFC 6762, section 10.1); the same records, announced within it, are nothing new to a daemon of `mdns-sd`, which would not
+    /// report the service until they expire.
+    pub(crate) fn renew(
+        &mut self,
+        random: [u8; 8],
+    ) -> Result<mdns_sd::Receiver<ServiceEvent>, mdns_sd::Error> {
         let (daemon, services) = self.options.start()?;
         self.daemon = daemon;
+        self.instance = instance_name(random);
         if let Some(hint) = self.hint {
             self.announce(hint)?;
         }
@@ -330,6 +339,11 @@ impl Mdns {
         }
         let _ = tokio::time::timeout(GOODBYE, end(self.daemon)).await;
     }
+}
+
+/// A name without a meaning.
+fn instance_name(random: [u8; 8]) -> String {
+    data_encoding::HEXLOWER.encode(&random)
 }
 
 /// How long a goodbye is waited for.
@@ -483,6 +497,31 @@ mod tests {
         assert!(sightings.take_crowded() && !sightings.take_crowded());
         sightings.clear();
         assert!(sightings.addresses_by_hint(&PEER).is_empty());
+    }
+
+    /// A neighbour begins to browse just before a daemon ends for another, so that the goodbye is all that it has heard of it.
+    #[tokio::test]
+    async fn a_daemon_that_takes_the_place_of_another_is_seen_by_those_who_heard_the_goodbye_alone() {
+        let bound = [SocketAddr::from(([127, 0, 0, 1], 9))];
+        let options = DaemonOptions::new(&bound, true, true);
+        let hint = SaltedHint::new(&PEER, SALT);
+        let (mut renewed, _found) = Mdns::start([1; 8], &bound, options).unwrap();
+        renewed.announce(hint).unwrap();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let (_neighbour, found) = Mdns::start([2; 8], &bound, options).unwrap();
+        end(renewed.daemon.clone()).await;
+        renewed.renew([3; 8]).unwrap();
+        let seen = async {
+            while let Ok(event) = found.recv_async().await {
+                if let ServiceEvent::ServiceResolved(resolved) = event
+                    && super::service(&resolved, true).is_some_and(|service| service.hint == hint)
+                    && resolved.get_fullname().starts_with("03")
+                {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), seen).await.expect("the service is shown");
     }
 
     #[test]

@@ -349,8 +349,7 @@ fn random<const N: usize>() -> Result<[u8; N], LanError> {
 }
 
 fn start_mdns(bound: &[SocketAddr], options: DaemonOptions) -> Result<Option<StartedMdns>, LanError> {
-    let instance = data_encoding::HEXLOWER.encode(&random::<8>()?);
-    Ok(Mdns::start(instance, bound, options)
+    Ok(Mdns::start(random()?, bound, options)
         .inspect_err(|error| tracing::warn!(%error, "no mDNS: peers are found by known addresses alone"))
         .ok())
 }
