@@ -31,6 +31,28 @@ fn join_by_address_where_multicast_is_blocked() {
     });
 }
 
+/// A machine with bridges and without a default route, as a LAN without internet has it: once a peer is linked, the address over which that
+/// came stands first in a code.
+#[test]
+fn a_code_names_first_the_address_over_which_peers_come() {
+    let Some(lab) = Lab::new(2) else { return };
+    for (number, address) in [("1", "1.1.1.1/24"), ("2", "2.2.2.1/24")] {
+        let bridge = format!("docker{number}");
+        lab.netlab(&["exec", "1", "ip", "link", "add", &bridge, "type", "bridge"]);
+        lab.netlab(&["exec", "1", "ip", "address", "add", address, "dev", &bridge]);
+        lab.netlab(&["exec", "1", "ip", "link", "set", &bridge, "up"]);
+    }
+    let nodes = lab.running(2);
+    nodes[0].federate(&nodes[1]);
+    let did = nodes[1].did();
+    wait_for("a link", Duration::from_secs(20), || nodes[0].is_connected(&did));
+    wait_for("its address in front", Duration::from_secs(10), || {
+        let (_, out, shown) = nodes[0].run(&["invite"]);
+        let at = |address: &str| format!("{out}{shown}").find(address).expect("the invite names it");
+        at(&lab.address(1)) < at("1.1.1.1")
+    });
+}
+
 /// A neighbour repeats the inviter's hint under 400 names a second, each with addresses where no node is. The holder of a code
 /// without addresses joins soon after all the same, and memory stays bounded.
 #[test]

@@ -17,8 +17,9 @@ impl Interfaces {
         Self { bound, loopback, last: None }
     }
 
-    /// Addresses under which others can reach this node, the most useful first: lists of them are cut.
-    pub(super) fn reachable(&self) -> Vec<SocketAddr> {
+    /// Addresses under which others can reach this node, the most useful first: lists of them are cut. `used` are those over which peers
+    /// are linked now.
+    pub(super) fn reachable(&self, used: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
         let present = present();
         let any = |bound: &SocketAddr| bound.ip().is_unspecified();
         let fixed: Vec<SocketAddr> = self.bound.iter().filter(|bound| !any(bound)).copied().collect();
@@ -26,7 +27,7 @@ impl Interfaces {
         let found = self.bound.iter().filter(|bound| any(bound)).flat_map(|bound| {
             let same_family = present.iter().filter(|interface| interface.ip().is_ipv6() == bound.is_ipv6());
             same_family.filter(|interface| self.is_shown(interface)).map(|interface| Candidate {
-                use_of: routes.use_of(interface),
+                use_of: routes.use_of(interface, used),
                 interface: interface.name.clone(),
                 address: (interface.ip(), bound.port()).into(),
             })
@@ -55,6 +56,8 @@ impl Interfaces {
 /// What an interface is for, the most useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum InterfaceUse {
+    /// Peers are linked over this address.
+    Peers,
     /// Traffic without a route of its own leaves here: the network that others are on as well.
     DefaultRoute,
     /// An interface of hardware.
@@ -100,13 +103,14 @@ impl DefaultRoutes {
         DefaultRoutes(names)
     }
 
-    fn use_of(&self, interface: &Interface) -> InterfaceUse {
+    fn use_of(&self, interface: &Interface, used: &BTreeSet<IpAddr>) -> InterfaceUse {
         let has_hardware = || {
             let shown = std::path::Path::new("/sys/class/net").join(&interface.name);
             !shown.exists() || shown.join("device").exists()
         };
         match interface {
             loopback if loopback.is_loopback() => InterfaceUse::Loopback,
+            peers if used.contains(&peers.ip()) => InterfaceUse::Peers,
             routed if self.0.contains(&routed.name) => InterfaceUse::DefaultRoute,
             _ if has_hardware() => InterfaceUse::Physical,
             _ => InterfaceUse::Virtual,
@@ -155,7 +159,7 @@ mod tests {
     /// A machine with containers: ten bridges come before the LAN by number.
     #[test]
     fn the_network_that_others_are_on_comes_before_bridges() {
-        use InterfaceUse::{DefaultRoute, Loopback, Physical, Virtual};
+        use InterfaceUse::{DefaultRoute, Loopback, Peers, Physical, Virtual};
         let mut candidates: Vec<Candidate> =
             (0..10).map(|at| candidate(Virtual, &format!("br{at}"), &format!("10.{at}.0.1"))).collect();
         candidates.push(candidate(Loopback, "lo", "127.0.0.1"));
@@ -163,10 +167,16 @@ mod tests {
         candidates.push(candidate(DefaultRoute, "eth0", "2001:db8::1"));
         candidates.push(candidate(DefaultRoute, "eth0", "2001:db8::2"));
         candidates.push(candidate(DefaultRoute, "eth0", "192.168.1.20"));
-        let all = ranked(candidates);
+        let all = ranked(candidates.clone());
         let texts: Vec<String> = all.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(texts[..4], ["192.168.1.20", "2001:db8::1", "172.20.0.9", "10.0.0.1"]);
         assert_eq!(texts[13..], ["127.0.0.1", "2001:db8::2"]);
+        candidates[4].use_of = Peers;
+        assert_eq!(
+            ranked(candidates)[0].ip().to_string(),
+            "10.4.0.1",
+            "a bridge over which peers come is the LAN"
+        );
     }
 
     #[test]

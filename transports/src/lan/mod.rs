@@ -163,6 +163,7 @@ impl Lan {
             dialler: Dialler::new(sessions.clone(), doors.clone()),
             announced_at: None,
             looked_at: Instant::now(),
+            used: BTreeSet::new(),
             sight: sight.clone(),
             sessions,
             discovery: Discovery::new(mdns),
@@ -179,7 +180,7 @@ impl Lan {
     /// Addresses at which this node can be dialled now: for an invite, or to show. Link-local IPv6
     /// addresses are left out, since their zone means nothing elsewhere.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        Interfaces::new(self.doors.bound(), self.sight.loopback()).reachable()
+        Interfaces::new(self.doors.bound(), self.sight.loopback()).reachable(&self.sessions().local_ips())
     }
 
     /// Replaces the list of peers; see [`Sessions::set_peers`].
@@ -368,6 +369,8 @@ struct LanDriver {
     announced_at: Option<Instant>,
     /// When the links were checked last.
     looked_at: Instant,
+    /// The own addresses that links ran over then.
+    used: BTreeSet<IpAddr>,
 }
 
 impl LanDriver {
@@ -404,14 +407,23 @@ impl LanDriver {
     fn look(&mut self) {
         self.looked_at = Instant::now();
         self.sessions.look(self.looked_at);
+        // By which of its addresses peers come shows which are of use to others.
+        let used = self.sessions.local_ips();
+        if self.used != used {
+            self.used = used;
+            self.sessions.listens_at(self.reachable());
+        }
+    }
+
+    fn reachable(&self) -> Vec<Address> {
+        self.interfaces.reachable(&self.used).into_iter().map(Address::Socket).collect()
     }
 
     /// An interface may have come or gone.
     fn interfaces_news(&mut self) {
         if self.interfaces.changed() {
             self.discovery.interfaces_changed();
-            let reachable = self.interfaces.reachable().into_iter().map(Address::Socket).collect();
-            self.sessions.network_changed(reachable);
+            self.sessions.network_changed(self.reachable());
         }
     }
 

@@ -7,6 +7,7 @@ use crate::address::PeerId;
 use crate::error::SendError;
 use crate::link::{DownReason, LinkCaps, LinkId, LinkReport};
 use crate::time::Millis;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -84,6 +85,11 @@ impl Link {
             doubted: AtomicBool::new(false),
             pongs: watch::Sender::new(0),
         }
+    }
+
+    /// The own address of its connection, where the system shows it.
+    pub(super) fn local_ip(&self) -> Option<IpAddr> {
+        self.carrier.local_ip()
     }
 
     /// What the link can carry, as measured now.

@@ -52,6 +52,7 @@ use crate::link::{DownReason, LinkCaps, LinkEvent, LinkId, RejectReason};
 use crate::tls::AllowList;
 use book::{Backoff, Book};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -249,6 +250,16 @@ impl Sessions {
         drop(table);
         links.into_iter().for_each(|link| self.doubt(link));
         self.wake.notify_one();
+        self.listens_at(reachable);
+    }
+
+    /// The addresses of this machine that links run over.
+    pub fn local_ips(&self) -> BTreeSet<IpAddr> {
+        self.table().links.values().filter_map(|link| link.local_ip()).collect()
+    }
+
+    /// Reports at which addresses this node can be dialled, the most useful first.
+    pub fn listens_at(&self, reachable: Vec<Address>) {
         self.events.hint(LinkEvent::ListenAddresses { addresses: reachable });
     }
 
