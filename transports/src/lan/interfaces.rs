@@ -2,7 +2,7 @@
 
 use if_addrs::{IfAddr, Interface};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// What the sockets are bound to, and what that means on the interfaces there are.
 #[derive(Debug)]
@@ -17,9 +17,9 @@ impl Interfaces {
         Self { bound, loopback, last: None }
     }
 
-    /// Addresses under which others can reach this node, the most useful first: lists of them are cut. `used` are those over which peers
-    /// are linked now.
-    pub(super) fn reachable(&self, used: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
+    /// Addresses under which others can reach this node, the most useful first: lists of them are cut. `linked` are those of
+    /// linked peers: the network that they are on is the one that others are on.
+    pub(super) fn reachable(&self, linked: &BTreeSet<IpAddr>) -> Vec<SocketAddr> {
         let present = present();
         let any = |bound: &SocketAddr| bound.ip().is_unspecified();
         let fixed: Vec<SocketAddr> = self.bound.iter().filter(|bound| !any(bound)).copied().collect();
@@ -27,7 +27,7 @@ impl Interfaces {
         let found = self.bound.iter().filter(|bound| any(bound)).flat_map(|bound| {
             let same_family = present.iter().filter(|interface| interface.ip().is_ipv6() == bound.is_ipv6());
             same_family.filter(|interface| self.is_shown(interface)).map(|interface| Candidate {
-                use_of: routes.use_of(interface, used),
+                use_of: routes.use_of(interface, linked),
                 interface: interface.name.clone(),
                 address: (interface.ip(), bound.port()).into(),
             })
@@ -56,7 +56,7 @@ impl Interfaces {
 /// What an interface is for, the most useful first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum InterfaceUse {
-    /// Peers are linked over this address.
+    /// Peers that are linked now are on its network.
     Peers,
     /// Traffic without a route of its own leaves here: the network that others are on as well.
     DefaultRoute,
@@ -103,18 +103,33 @@ impl DefaultRoutes {
         DefaultRoutes(names)
     }
 
-    fn use_of(&self, interface: &Interface, used: &BTreeSet<IpAddr>) -> InterfaceUse {
+    fn use_of(&self, interface: &Interface, linked: &BTreeSet<IpAddr>) -> InterfaceUse {
         let has_hardware = || {
             let shown = std::path::Path::new("/sys/class/net").join(&interface.name);
             !shown.exists() || shown.join("device").exists()
         };
         match interface {
             loopback if loopback.is_loopback() => InterfaceUse::Loopback,
-            peers if used.contains(&peers.ip()) => InterfaceUse::Peers,
+            peers if linked.iter().any(|peer| is_on_network(*peer, &peers.addr)) => InterfaceUse::Peers,
             routed if self.0.contains(&routed.name) => InterfaceUse::DefaultRoute,
             _ if has_hardware() => InterfaceUse::Physical,
             _ => InterfaceUse::Virtual,
         }
+    }
+}
+
+/// Whether an address is on the network of an interface.
+fn is_on_network(address: IpAddr, interface: &IfAddr) -> bool {
+    match (address, interface) {
+        (IpAddr::V4(address), IfAddr::V4(own)) => {
+            let network = |ip: Ipv4Addr| ip.to_bits() & own.netmask.to_bits();
+            network(address) == network(own.ip)
+        }
+        (IpAddr::V6(address), IfAddr::V6(own)) => {
+            let network = |ip: Ipv6Addr| ip.to_bits() & own.netmask.to_bits();
+            network(address) == network(own.ip)
+        }
+        (IpAddr::V4(_), IfAddr::V6(_)) | (IpAddr::V6(_), IfAddr::V4(_)) => false,
     }
 }
 

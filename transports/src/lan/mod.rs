@@ -163,7 +163,7 @@ impl Lan {
             dialler: Dialler::new(sessions.clone(), doors.clone()),
             announced_at: None,
             looked_at: Instant::now(),
-            used: BTreeSet::new(),
+            linked: BTreeSet::new(),
             sight: sight.clone(),
             sessions,
             discovery: Discovery::new(mdns),
@@ -180,7 +180,7 @@ impl Lan {
     /// Addresses at which this node can be dialled now: for an invite, or to show. Link-local IPv6
     /// addresses are left out, since their zone means nothing elsewhere.
     pub fn local_addresses(&self) -> Vec<SocketAddr> {
-        Interfaces::new(self.doors.bound(), self.sight.loopback()).reachable(&self.sessions().local_ips())
+        Interfaces::new(self.doors.bound(), self.sight.loopback()).reachable(&self.sessions().linked_ips())
     }
 
     /// Replaces the list of peers; see [`Sessions::set_peers`].
@@ -369,8 +369,8 @@ struct LanDriver {
     announced_at: Option<Instant>,
     /// When the links were checked last.
     looked_at: Instant,
-    /// The own addresses that links ran over then.
-    used: BTreeSet<IpAddr>,
+    /// The addresses of linked peers then.
+    linked: BTreeSet<IpAddr>,
 }
 
 impl LanDriver {
@@ -407,16 +407,16 @@ impl LanDriver {
     fn look(&mut self) {
         self.looked_at = Instant::now();
         self.sessions.look(self.looked_at);
-        // By which of its addresses peers come shows which are of use to others.
-        let used = self.sessions.local_ips();
-        if self.used != used {
-            self.used = used;
+        // On which networks peers are shows which addresses are of use to others.
+        let linked = self.sessions.linked_ips();
+        if self.linked != linked {
+            self.linked = linked;
             self.sessions.listens_at(self.reachable());
         }
     }
 
     fn reachable(&self) -> Vec<Address> {
-        self.interfaces.reachable(&self.used).into_iter().map(Address::Socket).collect()
+        self.interfaces.reachable(&self.linked).into_iter().map(Address::Socket).collect()
     }
 
     /// An interface may have come or gone.

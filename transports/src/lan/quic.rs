@@ -19,7 +19,7 @@ use quinn::{
 use rustls::pki_types::CertificateDer;
 use socket2::{Domain, Socket, Type};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -239,10 +239,6 @@ impl Carrier for Quic {
     /// Peers dial from the port they listen on, so that of an accepted connection can be dialled too.
     fn address(&self) -> Address {
         self.connection.remote_address().into()
-    }
-
-    fn local_ip(&self) -> Option<IpAddr> {
-        self.connection.local_ip().map(|ip| ip.to_canonical())
     }
 
     fn caps(&self, message_bytes_max: usize) -> LinkCaps {

@@ -5,7 +5,6 @@ use crate::error::JoinError;
 use crate::link::{DownReason, LinkCaps, RejectReason};
 use std::fmt;
 use std::future::Future;
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,11 +49,6 @@ pub trait Carrier: fmt::Debug + Send + Sync + 'static {
 
     /// Where the other end is, for people and logs.
     fn address(&self) -> Address;
-
-    /// The own address of the connection, where the system shows it.
-    fn local_ip(&self) -> Option<IpAddr> {
-        None
-    }
 
     /// Where the other end can be dialled later, if that is known.
     fn dial_address(&self) -> Option<Address> {

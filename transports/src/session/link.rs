@@ -3,11 +3,10 @@
 
 use super::carrier::{Carrier, Close};
 use super::outbox::LinkOutbox;
-use crate::address::PeerId;
+use crate::address::{Address, PeerId};
 use crate::error::SendError;
 use crate::link::{DownReason, LinkCaps, LinkId, LinkReport};
 use crate::time::Millis;
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -87,9 +86,9 @@ impl Link {
         }
     }
 
-    /// The own address of its connection, where the system shows it.
-    pub(super) fn local_ip(&self) -> Option<IpAddr> {
-        self.carrier.local_ip()
+    /// Where the other end is.
+    pub(super) fn address(&self) -> Address {
+        self.carrier.address()
     }
 
     /// What the link can carry, as measured now.
@@ -269,7 +268,6 @@ impl Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::address::Address;
     use crate::session::{Pipe, STREAM_CAPS};
 
     /// A queue that does not run empty shows the rate; an idle link has nothing to report.

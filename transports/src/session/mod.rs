@@ -253,9 +253,14 @@ impl Sessions {
         self.listens_at(reachable);
     }
 
-    /// The addresses of this machine that links run over.
-    pub fn local_ips(&self) -> BTreeSet<IpAddr> {
-        self.table().links.values().filter_map(|link| link.local_ip()).collect()
+    /// The addresses of the machines at the other ends of links.
+    pub fn linked_ips(&self) -> BTreeSet<IpAddr> {
+        let links = self.table();
+        links
+            .links
+            .values()
+            .filter_map(|link| Some(link.address().as_socket()?.ip().to_canonical()))
+            .collect()
     }
 
     /// Reports at which addresses this node can be dialled, the most useful first.
