@@ -45,33 +45,26 @@ fn of_key(key: &str) -> String {
 /// Refuses whole numbers beyond 64 bits, and what is too much or too deep.
 pub(crate) fn check(text: &[u8]) -> Result<(), JsonError> {
     let (mut items, mut depth) = (0usize, 0usize);
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = match byte {
-            b'"' => after_string(after),
-            b'-' | b'0'..=b'9' => {
-                let (number, after) = rest.split_at(rest.iter().take_while(|b| is_of_number(**b)).count());
+    for (at, token) in tokens(text) {
+        match token {
+            JsonToken::Number(number) => {
                 if let Some(number) = rounded(number) {
-                    return Err(JsonError::Number { number, key: key_at(text, text.len() - rest.len()) });
+                    return Err(JsonError::Number { number, key: key_at(text, at) });
                 }
-                after
             }
-            _ => after,
-        };
-        match byte {
-            b'[' | b'{' => {
+            JsonToken::Byte(b'[' | b'{') => {
                 items += 1;
                 depth += 1;
             }
-            b',' => items += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
+            JsonToken::Byte(b',') => items += 1,
+            JsonToken::Byte(b']' | b'}') => depth = depth.saturating_sub(1),
+            JsonToken::String(_) | JsonToken::Byte(_) => {}
         }
         if items > ITEMS_MAX {
             return Err(JsonError::TooManyItems);
         }
         if depth > NESTED_MAX {
-            return Err(JsonError::TooDeep { key: key_at(text, text.len() - rest.len()) });
+            return Err(JsonError::TooDeep { key: key_at(text, at) });
         }
     }
     Ok(())
@@ -84,21 +77,50 @@ pub(crate) fn with_whole_zeros(text: &[u8]) -> Cow<'_, [u8]> {
         return text.into();
     }
     let mut mended = text.to_vec();
-    let mut rest = text;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = match byte {
-            b'"' => after_string(after),
-            b'-' | b'0'..=b'9' => {
-                let (number, after) = rest.split_at(rest.iter().take_while(|b| is_of_number(**b)).count());
-                if let Some(sign) = mended.get_mut(text.len() - rest.len()).filter(|_| number == b"-0") {
-                    *sign = b' ';
-                }
-                after
-            }
-            _ => after,
-        };
+    for (at, token) in tokens(text) {
+        if token == JsonToken::Number(b"-0")
+            && let Some(sign) = mended.get_mut(at)
+        {
+            *sign = b' ';
+        }
     }
     mended.into()
+}
+
+/// What a text is made of, as far as it matters here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum JsonToken<'a> {
+    /// What stands between quotes.
+    String(&'a [u8]),
+    /// Characters of a number, which may make none.
+    Number(&'a [u8]),
+    /// Any other.
+    Byte(u8),
+}
+
+/// The tokens of a text, and where each begins.
+fn tokens(text: &[u8]) -> impl Iterator<Item = (usize, JsonToken<'_>)> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (byte, after) = rest.split_first()?;
+        let at = text.len() - rest.len();
+        let token = match byte {
+            b'"' => {
+                rest = after_string(after);
+                JsonToken::String(after.get(..after.len().saturating_sub(rest.len() + 1)).unwrap_or_default())
+            }
+            b'-' | b'0'..=b'9' => {
+                let (number, after) = rest.split_at(rest.iter().take_while(|b| is_of_number(**b)).count());
+                rest = after;
+                JsonToken::Number(number)
+            }
+            byte => {
+                rest = after;
+                JsonToken::Byte(*byte)
+            }
+        };
+        Some((at, token))
+    })
 }
 
 fn is_of_number(byte: u8) -> bool {
@@ -132,22 +154,18 @@ fn rounded(text: &[u8]) -> Option<String> {
 pub(crate) fn key_at(text: &[u8], at: usize) -> String {
     // Of each object or array that is open: the name of the value that is read in it, as far as there is one.
     let mut open: Vec<Option<&[u8]>> = Vec::new();
-    let (mut string, mut rest): (&[u8], _) = (&[], text);
-    while let Some((byte, after)) = rest.split_first().filter(|_| text.len() - rest.len() < at) {
-        rest = after;
-        match byte {
-            b'"' => {
-                rest = after_string(after);
-                string = after.get(..after.len().saturating_sub(rest.len() + 1)).unwrap_or_default();
-            }
-            b':' => {
+    let mut string: &[u8] = &[];
+    for (_, token) in tokens(text).take_while(|(begin, _)| *begin < at) {
+        match token {
+            JsonToken::String(last) => string = last,
+            JsonToken::Byte(b':') => {
                 if let Some(name) = open.last_mut() {
                     *name = Some(string);
                 }
             }
-            b'{' | b'[' => open.push(None),
-            b'}' | b']' => drop(open.pop()),
-            _ => {}
+            JsonToken::Byte(b'{' | b'[') => open.push(None),
+            JsonToken::Byte(b'}' | b']') => drop(open.pop()),
+            JsonToken::Byte(_) | JsonToken::Number(_) => {}
         }
     }
     let names = open.iter().map_while(|name| *name).map(|name| String::from_utf8_lossy(name).into_owned());

@@ -31,7 +31,7 @@ pub(super) fn refusal_for(code: &str, message: String, doc: &str) -> String {
     let advice = match code {
         "unknown_peer" => "`tombolo peers` lists them".to_owned(),
         "already_peer" => {
-            "`tombolo peers` shows it, `tombolo dial PEER ADDR` gives it another address".to_owned()
+            "`tombolo peers` shows it and whether it refuses this node, `tombolo dial PEER ADDR` gives it another address".to_owned()
         }
         // Only its owner makes a document, and its name has no slash.
         "unknown_document" if doc.contains('/') => "`tombolo ls` lists those that are there".to_owned(),

@@ -127,7 +127,9 @@ pub enum CommandError {
     #[error("this is an invite of your own node: give it to the other one")]
     OwnInvite,
     /// The inviter is a peer of this node already.
-    #[error("you are peers with {0} already")]
+    #[error(
+        "you are peers with {0} already: it is dialled at the addresses of the code too, and if it has removed this node it says so then: `join` once more after that"
+    )]
     AlreadyPeer(String),
     /// The inviter refused the request to join.
     #[error("{inviter} refused: {why}")]

@@ -303,7 +303,11 @@ impl Membership {
         let known = replica.federation().peer(&invite.inviter).cloned();
         let agreed = known.as_ref().filter(|peer| peer.joined == Joined::Agreed);
         if let Some(peer) = agreed.filter(|peer| !self.is_denied_by(&peer.id)) {
-            return Err(CommandError::AlreadyPeer(replica.name_of(core, &peer.id)));
+            // Where it has moved to, or refuses this node by now, is found there.
+            let shown: Vec<Address> = addresses.into_iter().chain(invite.addresses).collect();
+            let name = replica.name_of(core, &peer.id);
+            self.put_peer(core, replica, peer.reached_at(&shown));
+            return Err(CommandError::AlreadyPeer(name));
         }
         if known.is_none() && replica.federation().peers().count() >= PEERS_MAX {
             return Err(CommandError::Limit(Quota::Peers));

@@ -21,7 +21,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::mpsc;
 
 use crate::node::{App, AppHealth, AppStatus};
-use crate::probe::foreign::{AppList, Row, checked_id, rows_of, text_of};
+use crate::probe::foreign::{AppList, Row, checked_id, rows_of, strict, text_of};
 use crate::probe::{Reading, STALE_AFTER};
 use crate::runtime::NodeClient;
 use crate::runtime::process_group::ProcessGroup;
@@ -254,7 +254,8 @@ fn parse(text: &str) -> Result<AppList, (usize, String)> {
     let mut list = AppList::default();
     let trimmed = text.trim();
     if trimmed.starts_with('[') {
-        let rows = rows_of(trimmed).map_err(|error| (error.line(), error.to_string()))?;
+        let list_text = strict(trimmed);
+        let rows = rows_of(&list_text).map_err(|error| (error.line(), error.to_string()))?;
         for (n, row) in rows.iter().enumerate() {
             list.take(n + 1, Row::read(row.get()).and_then(|row| of_row(&row)).map(Some));
         }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use crate::config::Containers;
 use crate::probe::container::apps;
-use crate::probe::foreign::{AppList, rows_of, text_of};
+use crate::probe::foreign::{AppList, rows_of, strict, text_of};
 use crate::probe::{Reading, STALE_AFTER};
 use crate::runtime::NodeClient;
 use crate::system_clock::next_look;
@@ -168,6 +168,7 @@ pub async fn list(socket: &Path) -> Result<AppList, ContainersError> {
     let (status, body) = tokio::time::timeout(LIST_TIMEOUT, asking).await.map_err(slow)??;
     check(socket, status)?;
     let text = text_of(&body);
+    let text = strict(&text);
     let rows =
         rows_of(&text).map_err(|source| ContainersError::Content { path: socket.to_owned(), source })?;
     Ok(apps(&rows))

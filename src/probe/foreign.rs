@@ -1,12 +1,17 @@
 //! What foreign programs write, read row by row: one odd row costs that row.
 //!
 //! A list is cut into its rows before a row is read, so that a number out of range or a broken escape in one row is no fault of the
-//! others. Every field is optional, names of fields count in any case, and a byte order mark (UTF-8 or UTF-16) is skipped.
+//! others. Every field is optional, names of fields count in any case, and a byte order mark (UTF-8 or UTF-16) is skipped. A comma
+//! after the last row, a comment or a `NaN`, as scripts leave them, is no fault of the list.
 
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 use crate::node::App;
+
+/// Brackets within each other that a text in need of mending may have; the parser of JSON5 has no limit of its own.
+const NESTED_MAX: usize = 100;
 
 /// A list that was read, and what of it could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -66,6 +71,29 @@ fn decoded(bytes: &[u8]) -> String {
     }
 }
 
+/// A text as strict JSON: what is JSON5 alone (a comma after the last row, a comment, `NaN`, which becomes null) is written as JSON. What
+/// is neither stays as it is, for the strict parser to name what is wrong.
+pub(super) fn strict(text: &str) -> Cow<'_, str> {
+    if serde_json::from_str::<&RawValue>(text).is_ok() || nesting(text) > NESTED_MAX {
+        return text.into();
+    }
+    json5::from_str::<Value>(text).map_or_else(|_| text.into(), |value| value.to_string().into())
+}
+
+/// How deeply brackets stand within each other, those in texts as well.
+fn nesting(text: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for byte in text.bytes() {
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        deepest = deepest.max(depth);
+    }
+    deepest
+}
+
 /// The rows of a JSON array, each still as text.
 ///
 /// # Errors
@@ -83,7 +111,7 @@ impl Row {
     /// # Errors
     /// What is wrong with it.
     pub(super) fn read(text: &str) -> Result<Self, String> {
-        match serde_json::from_str(text) {
+        match serde_json::from_str(&strict(text)) {
             Ok(Value::Object(fields)) => Ok(Row(fields)),
             Ok(_) => Err("it is no object".to_owned()),
             Err(error) => Err(error.to_string()),
@@ -149,6 +177,24 @@ mod tests {
         assert_eq!(text_of(b"a\xffb"), "a\u{fffd}b");
         assert_eq!(text_of(b"\xff\xfea"), "a");
         assert_eq!(text_of(b"a\tb\x1b[1mc\r\n"), "a b\u{fffd}[1mc\r\n");
+    }
+
+    /// Marks that scripts and people leave in what they take for JSON.
+    #[test]
+    fn what_is_json_but_for_a_comma_or_a_nan_is_read() {
+        let text = "[{\"Id\": \"a\", \"load\": NaN}, // of today\n {\"Id\": \"b\", \"load\": -Infinity,},\n]";
+        let mended = strict(text);
+        let rows: Vec<_> =
+            rows_of(&mended).unwrap().into_iter().map(|row| Row::read(row.get()).unwrap()).collect();
+        assert_eq!(rows.iter().map(|row| row.text(&["id"]).unwrap()).collect::<Vec<_>>(), ["a", "b"]);
+        assert!(rows.iter().all(|row| row.get(&["load"]).is_none()));
+        for not_mended in
+            ["[{\"Id\": \"a\"},", "[1 2]", "{", &"[".repeat(1_000_000), &"{\"a\":[".repeat(100_000)]
+        {
+            assert_eq!(strict(not_mended), *not_mended);
+        }
+        let odd = r#"[{"n": 1e999}, {"s": "\ud800"}]"#;
+        assert!(matches!(strict(odd), Cow::Borrowed(_)), "rows of strict JSON are cut as they stand");
     }
 
     /// What a parser refuses as a whole is one row's fault here.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc;
 
 use super::STALE_AFTER;
 use super::command::{ListError, ListSource};
-use super::foreign::text_of;
+use super::foreign::{strict, text_of};
 use crate::config::StateSettings;
 use crate::io::{SENSORS_MAX, Sensor, SensorValue, Sensors};
 use crate::runtime::NodeClient;
@@ -85,7 +85,7 @@ fn parse(text: &str) -> Result<(Sensors, Option<String>), String> {
     let trimmed = text.trim();
     let rows: Vec<(String, Result<Sensor, String>)> = match trimmed.starts_with('{') {
         // Each field is still text: a number out of range, or a broken escape, is no fault of the others.
-        true => serde_json::from_str::<BTreeMap<String, &RawValue>>(trimmed)
+        true => serde_json::from_str::<BTreeMap<String, &RawValue>>(&strict(trimmed))
             .map_err(|error| format!("it is no JSON object: {error}"))?
             .into_iter()
             .map(|(name, value)| (name, serde_json::from_str(value.get()).map_err(|error| error.to_string())))
@@ -151,6 +151,8 @@ mod tests {
             "]".repeat(300)
         );
         assert_eq!(shown(&odd), (vec!["ok=1".into()], true));
+        // As Python's `json` writes what a broken sensor gives.
+        assert_eq!(shown("{\"air\": NaN, \"ok\": 1,}"), (vec!["ok=1".into()], true));
         assert_eq!(shown(""), (vec![], false));
         let many: String = (0..70).map(|n| format!("s{n} {n}\n")).collect();
         assert_eq!(parse(&many).unwrap().0.len(), SENSORS_MAX);

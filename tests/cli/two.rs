@@ -124,6 +124,27 @@ fn a_removed_peer_is_cut_off_and_what_it_wrote_stays() {
     );
 }
 
+/// The inviter has removed this node and moved, both while it was away. A new code leads to the news, and then to a new agreement.
+#[test]
+fn a_code_leads_a_node_that_was_removed_to_an_inviter_that_has_moved() {
+    let (attic, attic_up, boat, boat_up) = pair();
+    assert_eq!((boat_up.terminate(), attic_up.terminate()), (Some(0), Some(0)));
+    attic.ok(&["remove", "boat"]);
+    let _boat_up = boat.up();
+    // On another port than before.
+    let attic_up = attic.up();
+    let code = attic.ok(&["invite"]);
+    let join = ["join", &code, "--addr", &attic_up.address()];
+    assert_eq!(boat.error_code(&join), "already_peer");
+    let is_removed =
+        || boat.json(&["status"])["alarm_codes"].as_array().unwrap().iter().any(|it| it == "removed_by");
+    eventually("the removed node knows", is_removed);
+    boat.ok(&join);
+    eventually("both are linked", || {
+        [&attic, &boat].iter().all(|node| node.json(&["peers"])[0]["connected"] == true)
+    });
+}
+
 /// Documents of a trusted peer take about as much memory here as their bytes, arrays of small numbers too, and are gone when the peer
 /// is removed, also where no daemon runs.
 #[test]

@@ -352,6 +352,9 @@ impl RawRequest<'_> {
         match (self.method, self.query.key) {
             (&Method::GET, None) if self.query.versioned => command(Query::Document { doc }),
             (&Method::GET, key) => command(Query::Get { doc, key }),
+            (&Method::PUT, Some(_)) if self.query.whole => Err(RouteError::Query(
+                "`whole` is of a whole document: leave `key` out, or `whole`".to_owned(),
+            )),
             (&Method::PUT, Some(key)) => on_base(Write::Set { doc, key, value: json(self.body)? }),
             (&Method::PUT, None) => {
                 on_base(Write::Put { doc, value: json(self.body)?, whole: self.query.whole })

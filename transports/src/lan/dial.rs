@@ -68,7 +68,8 @@ impl LanDial {
         };
         let connection = timeout(CONNECT_MAX, connecting).await.map_err(|_| CarrierEnd::Silent)??;
         let quic = Quic::new(connection).map_err(|_| CarrierEnd::OtherKey)?;
-        let (read, write) = quic.open().await?;
+        // A peer that does not take this node may close before the stream is open.
+        let (read, write) = quic.open().await.map_err(CarrierEnd::after_proof)?;
         Ok(Connection { carrier: Arc::new(quic), read, write })
     }
 }

@@ -178,6 +178,9 @@ pub enum CarrierEnd {
     /// The other end refused this node's key, or does not take requests to join.
     #[error("refused by the peer")]
     Refused,
+    /// The same, by a node that had proved its own key: no one else can refuse in its place.
+    #[error("refused by the peer, which has proved its key")]
+    Denied,
     /// This end refused the other's key.
     #[error("another key than expected")]
     OtherKey,
@@ -193,11 +196,19 @@ pub enum CarrierEnd {
 }
 
 impl CarrierEnd {
+    /// The end of a connection whose other end has proved its key.
+    pub fn after_proof(self) -> Self {
+        match self {
+            Self::Refused | Self::Peer(Some(Close::UnknownKey)) => Self::Denied,
+            ended => ended,
+        }
+    }
+
     /// What it means for a link.
     pub(super) fn down_reason(self) -> DownReason {
         match self {
             Self::Here => DownReason::Closed,
-            Self::Peer(_) | Self::Aborted | Self::Refused => DownReason::PeerClosed,
+            Self::Peer(_) | Self::Aborted | Self::Refused | Self::Denied => DownReason::PeerClosed,
             Self::Silent => DownReason::Silent,
             Self::Restarted => DownReason::Restarted,
             Self::OtherKey | Self::Failed => DownReason::Failed,
@@ -208,7 +219,7 @@ impl CarrierEnd {
     pub(super) fn join_error(self, address: Address) -> JoinError {
         match self {
             Self::OtherKey => JoinError::OtherKey { address },
-            Self::Refused | Self::Peer(Some(Close::UnknownKey | Close::NoInvite)) => {
+            Self::Refused | Self::Denied | Self::Peer(Some(Close::UnknownKey | Close::NoInvite)) => {
                 JoinError::NoInvite { address }
             }
             Self::Here | Self::Peer(_) => JoinError::Refused { address },

@@ -170,18 +170,18 @@ impl Sessions {
             });
             delay += STAGGER;
         }
-        let mut end = DialEnd::Failed;
         while let Some(ended) = attempts.join_next().await {
             let Ok((address, result)) = ended else { continue };
             match result {
                 Ok(()) => return DialEnd::Up,
                 Err(SessionError::Duplicate) => return DialEnd::Failed,
-                Err(SessionError::Denied) => end = DialEnd::Denied,
+                // The other addresses lead to the same node, or to none.
+                Err(SessionError::Denied) => return DialEnd::Denied,
                 Err(SessionError::Rejected(reason)) => self.reject(reason, address),
                 Err(error) => tracing::debug!(%peer, %address, %error, "no link"),
             }
         }
-        end
+        DialEnd::Failed
     }
 
     async fn attempt(
@@ -193,16 +193,15 @@ impl Sessions {
         let Connection { carrier, read, write } =
             dial.connect(peer, address, Protocol::Peer).await.map_err(|ended| match ended {
                 CarrierEnd::OtherKey => SessionError::Rejected(RejectReason::UnknownKey),
+                CarrierEnd::Denied => SessionError::Denied,
                 ended => ended.into(),
             })?;
         let streams = std::future::ready(Ok((read, write)));
         let result = self.start(carrier, streams, SessionSide::Dialled, dial.greet_max()).await;
         result.map_err(|error| match error {
             SessionError::Ended(CarrierEnd::Peer(Some(Close::Duplicate))) => SessionError::Duplicate,
-            // The handshake is over here, so the peer has proved its key, and no one else can refuse in its place.
-            SessionError::Ended(CarrierEnd::Refused | CarrierEnd::Peer(Some(Close::UnknownKey))) => {
-                SessionError::Denied
-            }
+            // The handshake is over here.
+            SessionError::Ended(ended) if ended.after_proof() == CarrierEnd::Denied => SessionError::Denied,
             error => error,
         })
     }
