@@ -15,7 +15,7 @@ use crate::store::{Opened, StoreError};
 
 /// Pages that the database keeps in memory, bytes. The node holds all documents in its own memory and reads the file once, so the
 /// system's cache serves the rest; the database's own default is a gigabyte.
-const CACHE_BYTES: usize = 8 << 20;
+const CACHE_BYTES: usize = 3 << 20;
 
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
