@@ -20,11 +20,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 use super::slots::ClientId;
 
 /// How long a client of a local server may take for the head of a request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take none of an answer before its connection is closed.
+const WRITE_PAUSE_MAX: Duration = Duration::from_secs(120);
 /// How long requests in progress may take when the node ends.
 const END_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a listener waits after an error: out of file handles, some will come free.
@@ -46,7 +49,10 @@ pub(crate) async fn serve_connection<S>(
 {
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(WRITE_PAUSE_MAX));
+    let stream = TokioIo::new(Box::pin(stream));
+    let mut connection = std::pin::pin!(builder.serve_connection(stream, service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
         _ = stopped.changed() => {

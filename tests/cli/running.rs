@@ -264,6 +264,35 @@ fn half_open_clients_keep_none_out() {
     drop(held);
 }
 
+/// 90 clients of one process ask for a document of 3 MB and read nothing. Each answer is held until it is read, so few are made, and all
+/// others are answered.
+#[test]
+fn answers_that_are_not_read_do_not_fill_the_memory() {
+    let place = NodeDir::with_node("attic");
+    let daemon = place.up();
+    place.ok(&["create", "plan"]);
+    let keys: serde_json::Map<_, _> =
+        (0..60).map(|n| (format!("k{n}"), "tide ".repeat(10_000).into())).collect();
+    let file = place.folder.join("plan.json");
+    std::fs::write(&file, serde_json::to_vec(&keys).unwrap()).unwrap();
+    place.ok(&["put", "plan", file.to_str().unwrap()]);
+    assert_eq!(place.json(&["get", "plan", "k7"]), keys["k7"]);
+    let before = daemon.resident_kb();
+    let ask = |_| {
+        let mut stream = UnixStream::connect(place.folder.join("control.sock")).unwrap();
+        stream.write_all(b"GET /v1/docs/plan HTTP/1.1\r\nHost: x\r\n\r\n").map(|()| stream)
+    };
+    let held: Vec<_> = (0..90).filter_map(|n| ask(n).ok()).collect();
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let grown = daemon.resident_kb().saturating_sub(before);
+    println!("totals: {} answers of 3 MB that are not read take {grown} kB", held.len());
+    assert!(grown < 100_000, "{grown} kB");
+    place.ok(&["set", "plan", "k7", "1"]);
+    assert_eq!(place.ok(&["get", "plan", "k7"]), "1");
+    drop(held);
+    assert_eq!(place.json(&["get", "plan"])["value"].as_object().unwrap().len(), 60);
+}
+
 #[test]
 fn a_node_publishes_its_real_state_with_apps_and_sensors_from_files() {
     let place = NodeDir::with_node("attic");
