@@ -116,7 +116,7 @@ fn join(field: &mut Field, listener: usize) {
 }
 
 fn publish(field: &mut Field, place: usize, states: &States, at: usize) {
-    let done = field.ask(place, Write::PublishState { state: states.at(at) });
+    let done = field.ask(place, Write::publish(states.at(at)));
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 

@@ -164,7 +164,7 @@ fn publish(field: &mut Field, at: usize, second: u64, runs: bool) {
         apps: vec![App { id: "web".to_owned(), status, version: None, health: None }],
         ..NodeState::default()
     };
-    ask(field, at, Write::PublishState { state });
+    ask(field, at, Write::publish(state));
 }
 
 fn set(field: &mut Field, at: usize, doc: &str, key: &str, value: impl Into<Value>) {

@@ -274,7 +274,7 @@ impl<A> Day<A> {
     pub(crate) fn publish_state(&mut self) {
         let Some(seat) = self.pick_running() else { return };
         let state = draw_state(&mut self.rng, seat, self.simulation.time());
-        if let Err(error) = self.simulation.ask(seat, Write::PublishState { state }) {
+        if let Err(error) = self.simulation.ask(seat, Write::publish(state)) {
             self.wrong(format!("{seat:?} cannot publish its state: {error}"));
         }
     }

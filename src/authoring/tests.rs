@@ -165,7 +165,7 @@ fn a_burst_of_plain_sets_shares_one_signature_and_all_else_settles_first() {
     assert!(side.must_settle_before(&Write::Put { doc: "list".to_owned(), value: tree, whole: false }));
     assert!(side.must_settle_before(&set("note", "a", 1)), "a snapshot is edited as a whole");
     assert!(side.must_settle_before(&Write::Create { name: "new".to_owned(), kind: Kind::Map }));
-    assert!(!side.must_settle_before(&Write::PublishState { state: NodeState::default() }));
+    assert!(!side.must_settle_before(&Write::publish(NodeState::default())));
     assert!(!side.must_settle_before(&set("unknown", "a", 1)), "it is refused anyway");
     side.stage(Write::Create { name: "new".to_owned(), kind: Kind::Map }).unwrap();
     assert!(side.must_settle_before(&set("list", "c", 1)), "a document is not there yet");
@@ -202,7 +202,7 @@ fn a_brief_is_due_when_a_field_moves_beyond_its_threshold() {
     let document = side.core.own_document(DocumentName::STATE);
     let publish = |side: &mut TestSide, cpu: f64| {
         let state = NodeState { cpu_usage_percent: Some(cpu), ..NodeState::default() };
-        side.stage(Write::PublishState { state }).unwrap();
+        side.stage(Write::publish(state)).unwrap();
         side.settle();
     };
     publish(&mut side, 20.0);
@@ -254,8 +254,7 @@ fn a_flapping_app_is_signed_a_few_times_and_then_once_as_flapping() {
     let publish = |side: &mut TestSide, n: u64| {
         let status = if n.is_multiple_of(2) { AppStatus::Running } else { AppStatus::Stopped };
         let app = App { id: "web".into(), status, version: None, health: None };
-        side.stage(Write::PublishState { state: NodeState { apps: vec![app], ..NodeState::default() } })
-            .unwrap();
+        side.stage(Write::publish(NodeState { apps: vec![app], ..NodeState::default() })).unwrap();
         side.settle();
     };
     for n in 0..30 {

@@ -173,7 +173,7 @@ impl Authoring {
                     LeafWrite { request, id: &id, leaves: BTreeMap::new(), covers },
                 )
             }
-            Write::PublishState { state } => self.publish(core, replica, request, state),
+            Write::PublishState { state } => self.publish(core, replica, request, *state),
         }
     }
 

@@ -259,7 +259,7 @@ impl CallDesk<'_> {
         match self.calls.end(id) {
             Some(PendingCall::State { peer, request }) => {
                 let result = self.state_answered(peer, result);
-                self.commands.core.gate.reply(request, result.map(Reply::State));
+                self.commands.core.gate.reply(request, result.map(Box::new).map(Reply::State));
                 CallEnd::Over
             }
             Some(PendingCall::Join { inviter }) => self.join_call_answered(inviter, result),

@@ -34,7 +34,7 @@ impl Tombolo {
     pub async fn join(&self, code: &str) -> Result<PeerView, CallError> {
         let join = Admin::Join { code: code.to_owned(), addresses: Vec::new() };
         match self.command(join).await? {
-            Reply::Joined(peer) => Ok(peer),
+            Reply::Joined(peer) => Ok(*peer),
             _ => Err(CallError::Unexpected),
         }
     }
@@ -72,7 +72,7 @@ impl Tombolo {
         let Reply::Id(id) = self.command(Query::Id).await? else { return Err(CallError::Unexpected) };
         let sensors = Some(sensors).filter(|sensors| !sensors.is_empty());
         let state = NodeState { node_name: Some(id.name), sensors, ..NodeState::default() };
-        self.command(Write::PublishState { state }).await?;
+        self.command(Write::publish(state)).await?;
         Ok(())
     }
 

@@ -26,6 +26,13 @@ pub enum Command {
     Query(Query),
 }
 
+impl Write {
+    /// Publishes this node's state.
+    pub fn publish(state: NodeState) -> Self {
+        Write::PublishState { state: Box::new(state) }
+    }
+}
+
 impl From<Write> for Command {
     fn from(write: Write) -> Self {
         Command::Write(write)
@@ -121,7 +128,7 @@ pub enum Write {
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {
         /// The state, without its time: that is the layer's signed time.
-        state: NodeState,
+        state: Box<NodeState>,
     },
 }
 

@@ -271,9 +271,9 @@ pub enum Reply {
     /// The reply to `Write::Delete`.
     Deleted(view::DeletedView),
     /// The reply to `Admin::Join`: the inviter, as a peer.
-    Joined(view::PeerView),
+    Joined(Box<view::PeerView>),
     /// The reply to `Admin::Trust`, `Admin::Rename` and `Admin::Dial`: the peer as it now is.
-    Peer(view::PeerView),
+    Peer(Box<view::PeerView>),
     /// The reply to `Query::Peers`.
     Peers(Vec<view::PeerView>),
     /// The reply to `Admin::Remove`.
@@ -285,7 +285,7 @@ pub enum Reply {
     /// The reply to `Query::List`.
     Documents(Vec<view::DocumentView>),
     /// The reply to `Query::State` and `Admin::FetchState`.
-    State(view::StateView),
+    State(Box<view::StateView>),
     /// The reply to `Write::PublishState`.
     Published(view::PublishedView),
     /// The reply to `Query::Status`.

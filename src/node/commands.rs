@@ -100,11 +100,11 @@ impl Node {
             Admin::Trust { peer, level } => self.trust(&peer, level),
             Admin::Rename { peer, name } => {
                 let renamed = self.membership.rename(&mut self.core, &mut self.replica, &peer, &name);
-                renamed.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
+                renamed.and_then(|id| self.report().peer(&id)).map(Box::new).map(Reply::Peer)
             }
             Admin::Dial { peer, addresses } => {
                 let dialled = self.membership.dial(&mut self.core, &mut self.replica, &peer, &addresses);
-                dialled.and_then(|id| self.report().peer(&id)).map(Reply::Peer)
+                dialled.and_then(|id| self.report().peer(&id)).map(Box::new).map(Reply::Peer)
             }
             Admin::Remove { peer } => self.remove(&peer),
             Admin::Policy { doc, radio, confidential } => self.policy(&doc, radio, confidential),
@@ -145,7 +145,7 @@ impl Node {
         if !level.is_member() {
             self.close_links(&id);
         }
-        self.report().peer(&id).map(Reply::Peer)
+        self.report().peer(&id).map(Box::new).map(Reply::Peer)
     }
 
     fn remove(&mut self, text: &str) -> Result<Reply, CommandError> {

@@ -293,7 +293,7 @@ impl Node {
         if waiters.is_empty() {
             return;
         }
-        let result = self.report().peer(inviter).map(crate::io::Reply::Joined);
+        let result = self.report().peer(inviter).map(Box::new).map(crate::io::Reply::Joined);
         for request in waiters {
             self.core.gate.reply(request, result.clone());
         }

@@ -202,7 +202,7 @@ impl Publishing {
         let (node_name, onion) = (Some(self.name.clone()), self.onion.clone());
         let (tor_active, sensors) = (self.client.tor_active(), self.all_sensors());
         let state = NodeState { node_name, apps, onion, tor_active, sensors, ..figures };
-        match self.client.command(Write::PublishState { state }).await {
+        match self.client.command(Write::publish(state)).await {
             Ok(Reply::Published(_)) => self.client.problem("state", None),
             Ok(_) => {}
             // An alarm of the node states it already.

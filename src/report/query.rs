@@ -15,7 +15,7 @@ impl NodeReport<'_> {
             Query::Invites => Ok(Reply::Invites(self.invites())),
             Query::List => Ok(Reply::Documents(self.documents())),
             Query::Get { doc, key } => self.value(doc, key.as_ref()).map(Reply::Value),
-            Query::State { peer } => self.state(peer.as_deref()).map(Reply::State),
+            Query::State { peer } => self.state(peer.as_deref()).map(Box::new).map(Reply::State),
             Query::Status => Ok(Reply::Status(Box::new(self.status()))),
             Query::Links => Ok(Reply::Links(self.links())),
             Query::Ping { peer } => self.ping(peer).map(Reply::Ping),

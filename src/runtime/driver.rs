@@ -118,6 +118,7 @@ impl NodeSeat {
             peers_changed: true,
             events,
             replies: BTreeMap::new(),
+            leaving_replies: Vec::new(),
             answers: BTreeMap::new(),
             call_answers: BTreeMap::new(),
             last_request: 0,
@@ -276,6 +277,8 @@ struct NodeDriver {
     peers_changed: bool,
     events: EventJournal,
     replies: BTreeMap<RequestId, oneshot::Sender<AskAnswer>>,
+    /// Replies that leave at the end of the turn, one right after the other: who awaits them wakes few times, not once for each.
+    leaving_replies: Vec<(oneshot::Sender<AskAnswer>, AskAnswer)>,
     answers: BTreeMap<RequestId, oneshot::Sender<Vec<u8>>>,
     call_answers: BTreeMap<RequestId, oneshot::Sender<CallReply>>,
     last_request: u64,
@@ -387,9 +390,10 @@ impl NodeDriver {
             match self.node.poll_output() {
                 Some(output) => self.take(output),
                 None if self.peers_changed => self.renew_peers(),
-                None => return,
+                None => break,
             }
         }
+        self.leaving_replies.drain(..).for_each(|(reply, answer)| drop(reply.send(answer)));
     }
 
     /// Hands on what was taken; returns false where there is no room for it.
@@ -434,7 +438,7 @@ impl NodeDriver {
             }
             Output::Reply { request, result } => {
                 if let Some(reply) = self.replies.remove(&request) {
-                    let _ = reply.send(AskAnswer { result, up_to: self.events.newest() });
+                    self.leaving_replies.push((reply, AskAnswer { result, up_to: self.events.newest() }));
                 }
             }
             Output::Event(event) => {
@@ -442,9 +446,7 @@ impl NodeDriver {
                 self.publish(event);
             }
             Output::CallAnswer { request, reply } => {
-                if let Some(answer) = self.call_answers.remove(&request) {
-                    let _ = answer.send(reply);
-                }
+                drop(self.call_answers.remove(&request).map(|answer| answer.send(reply)));
             }
             Output::DialCall { id, peer, call } => self.effect(Effect::DialCall { id, peer, call }),
             Output::Install { key, deploy } => self.outgoing.push_back(Leaving::Install((key, deploy))),

@@ -227,9 +227,11 @@ impl NodeClient {
     /// The same with the newest event that the reply reflects: all behind it are not in the reply, and all before it are.
     pub(crate) async fn command_at(&self, command: impl Into<Command>) -> Result<(Reply, EventId), AskError> {
         let command = self.with_addresses(command.into());
-        let (command, progress) = self.written_in_slices(command).await?;
-        let (mut reply, up_to) = self.ask(command).await?;
-        progress.complete(&mut reply);
+        // What few commands need stands apart: a future is as large as all that it may await.
+        let (mut reply, up_to) = match slices::may_be_cut(&command) {
+            true => Box::pin(self.put_in_slices(command)).await?,
+            false => self.ask(command).await?,
+        };
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),
             Reply::Links(rows) => {
@@ -239,7 +241,7 @@ impl NodeClient {
                 }
             }
             Reply::Airtime(rows) => lock(&self.host.radios).add_airtime(rows),
-            Reply::Ping(view) => self.add_answers(view).await,
+            Reply::Ping(view) => Box::pin(self.add_answers(view)).await,
             _ => {}
         }
         Ok((reply, up_to))

@@ -6,6 +6,7 @@
 
 use tombolo_delta::Value;
 
+use super::journal::EventId;
 use super::{AskError, NodeClient};
 use crate::clock::Timestamp;
 use crate::io::view::WrittenView;
@@ -51,20 +52,28 @@ fn slices_of(value: &Value) -> Vec<PutSlice> {
     slices
 }
 
+/// Whether a command is a `put` of so many entries that it is cut, if it can be.
+pub(super) fn may_be_cut(command: &Command) -> bool {
+    let Command::Write(Write::Put { value, whole: false, .. }) = command else { return false };
+    leaf_count(value) >= SLICE_ENTRIES_MAX
+}
+
 impl NodeClient {
+    /// Sends a `put` that may be cut, slice by slice.
+    pub(super) async fn put_in_slices(&self, command: Command) -> Result<(Reply, EventId), AskError> {
+        let (command, progress) = self.written_in_slices(command).await?;
+        let (mut reply, up_to) = self.ask(command).await?;
+        progress.complete(&mut reply);
+        Ok((reply, up_to))
+    }
+
     /// Writes what a large `put` sets, slice by slice, and returns the write that does the rest, with what was written so far. A command
     /// of another kind is returned as it is.
-    pub(super) async fn written_in_slices(
-        &self,
-        command: Command,
-    ) -> Result<(Command, PutProgress), AskError> {
+    async fn written_in_slices(&self, command: Command) -> Result<(Command, PutProgress), AskError> {
         let mut progress = PutProgress::default();
         let Command::Write(Write::Put { doc, value, whole: false }) = command else {
             return Ok((command, progress));
         };
-        if leaf_count(&value) < SLICE_ENTRIES_MAX {
-            return Ok((Write::Put { doc, value, whole: false }.into(), progress));
-        }
         // Flattening a large value is work that no other task should wait for.
         let cut = tokio::task::spawn_blocking(move || {
             let slices = slices_of(&value);
@@ -93,7 +102,7 @@ impl NodeClient {
 
 /// What the slices of a `put` have written.
 #[derive(Debug, Default)]
-pub(super) struct PutProgress {
+struct PutProgress {
     set: usize,
     deleted: usize,
 }
@@ -105,7 +114,7 @@ impl PutProgress {
     }
 
     /// Adds it to the reply of the `put`.
-    pub(super) fn complete(&self, reply: &mut Reply) {
+    fn complete(&self, reply: &mut Reply) {
         if let Reply::Written(written) = reply {
             written.set += self.set;
             written.deleted += self.deleted;

@@ -203,7 +203,7 @@ fn a_state_of_a_fast_clock_is_signed_again() {
     world.simulation.set_clock(Seat(1), ahead(2 * DAY));
     world.simulation.run_for(MINUTE);
     let state = NodeState { cpu_usage_percent: Some(7.5), ..NodeState::default() };
-    world.simulation.ask(Seat(1), Write::PublishState { state }).unwrap();
+    world.simulation.ask(Seat(1), Write::publish(state)).unwrap();
     world.set(1, &place, "key", 1);
     world.simulation.set_clock(Seat(1), WallClock::default());
     world.simulation.run_for(MINUTE);

@@ -60,7 +60,7 @@ fn with_a_cable_beside_it_a_radio_sends_no_unsigned_states_and_has_nothing_to_as
     part(&mut field, a, b);
     let publish = |field: &mut Field, uptime_secs: u64| {
         let state = NodeState { uptime_secs: Some(uptime_secs), ..NodeState::default() };
-        let done = field.ask(a, Write::PublishState { state });
+        let done = field.ask(a, Write::publish(state));
         assert!(matches!(done, Some(Ok(_))), "{done:?}");
         field.run(5 * MINUTE);
     };
@@ -95,7 +95,7 @@ fn who_only_observes_an_owner_is_sent_its_documents_once_and_its_states_always()
     for round in 0..3u64 {
         set(&mut field, a, "notes", round);
         let state = NodeState { uptime_secs: Some(round), ..NodeState::default() };
-        field.ask(a, Write::PublishState { state });
+        field.ask(a, Write::publish(state));
         field.run(10 * MINUTE);
         let content = content_in_an_hour(&mut field);
         assert_eq!(content, 0, "in round {round}: what b does not take is sent again and again");

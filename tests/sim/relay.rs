@@ -59,7 +59,7 @@ fn a_node_state_travels_through_a_third() {
     world.simulation.cut(Seat(0), Seat(2));
     world.simulation.run_for(MINUTE);
     let state = NodeState { uptime_secs: Some(7), ..NodeState::default() };
-    world.simulation.ask(Seat(0), Write::PublishState { state }).unwrap();
+    world.simulation.ask(Seat(0), Write::publish(state)).unwrap();
     let truth = world.simulation.ask(Seat(0), Query::State { peer: None }).unwrap();
     world.simulation.run_for(MINUTE);
     let peer = Some(world.simulation.did(Seat(0)));

@@ -340,7 +340,7 @@ impl DemoNode {
     async fn publish(&mut self, readers: usize) -> CliResult {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
         let json = serde_json::json!({ "timestamp": rfc3339(now().wall), "state": &state }).to_string();
-        self.node.command(Write::PublishState { state }).await?;
+        self.node.command(Write::publish(state)).await?;
         self.count(json.len(), json.len(), readers);
         Ok(())
     }
@@ -348,7 +348,7 @@ impl DemoNode {
     /// Publishes this machine's state for the radio to carry; not counted with the changes on cables.
     async fn publish_on_air(&self) -> CliResult {
         let state: NodeState = probe::look(self.folder.clone(), self.name).await;
-        self.node.command(Write::PublishState { state }).await?;
+        self.node.command(Write::publish(state)).await?;
         Ok(())
     }
 

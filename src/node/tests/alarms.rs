@@ -33,7 +33,7 @@ fn three() -> Wire {
         wire.connect(a, b);
     }
     for at in 0..3 {
-        wire.ask(at, Write::PublishState { state: NodeState::default() }).unwrap();
+        wire.ask(at, Write::publish(NodeState::default())).unwrap();
     }
     wire.pass(40_000);
     wire
@@ -178,7 +178,7 @@ fn an_app_that_flaps_raises_an_alarm() {
     wire.ask(0, Admin::WatchFor(rule)).unwrap();
     for round in 0..10 {
         let status = if round % 2 == 0 { AppStatus::Running } else { AppStatus::Stopped };
-        wire.ask(1, Write::PublishState { state: app("web", status) }).unwrap();
+        wire.ask(1, Write::publish(app("web", status))).unwrap();
         pass(&mut wire, 2_000);
     }
     pass(&mut wire, 45_000);
@@ -191,14 +191,14 @@ fn apps_and_disks_are_read_from_the_signed_state() {
     let mut wire = three();
     let rule = WatchRule { apps: vec!["web".to_owned()], disk_above: Some(90), ..watch("n1") };
     wire.ask(0, Admin::WatchFor(WatchRule { silent: false, back: false, ..rule })).unwrap();
-    wire.ask(1, Write::PublishState { state: app("web", AppStatus::Stopped) }).unwrap();
+    wire.ask(1, Write::publish(app("web", AppStatus::Stopped))).unwrap();
     pass(&mut wire, 15_000);
     let mut kinds: Vec<_> =
         alarms(&mut wire, 2).into_iter().map(|alarm| (alarm.kind, alarm.message)).collect();
     kinds.sort();
     let expected = [("app_stopped", "web on n1 does not run"), ("disk", "the disk of n1 is 95 % full")];
     assert_eq!(kinds, expected.map(|(kind, message)| (kind, message.to_owned())));
-    wire.ask(1, Write::PublishState { state: app("web", AppStatus::Running) }).unwrap();
+    wire.ask(1, Write::publish(app("web", AppStatus::Running))).unwrap();
     pass(&mut wire, 60_000);
     let open: Vec<_> =
         alarms(&mut wire, 2).into_iter().filter(|alarm| alarm.open).map(|alarm| alarm.kind).collect();

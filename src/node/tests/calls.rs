@@ -93,7 +93,7 @@ impl Wire {
 
     fn publish(&mut self, at: usize) {
         let state = NodeState { node_name: Some("hut".into()), uptime_secs: Some(7), ..NodeState::default() };
-        self.ask(at, Write::PublishState { state }).unwrap();
+        self.ask(at, Write::publish(state)).unwrap();
     }
 
     /// The call that a node wants made.
@@ -198,7 +198,7 @@ fn a_suspended_identity_gets_no_state() {
     wire.join(0, 1, TrustLevel::Trusted);
     wire.befriend(0, &lost, TrustLevel::Trusted);
     wire.befriend(1, &lost, TrustLevel::Trusted);
-    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(1, Write::publish(NodeState::default())).unwrap();
     let (now, body) = (wire.now().wall, CallRequest::get_state_body());
     wire.result_of(1, lost.plain_call(now + Millis::from_ms(1), &body));
     wire.connect(0, 1);

@@ -10,13 +10,13 @@ use crate::store::StoreOrigin;
 fn ran_and_not_answered() -> (Wire, Store, String) {
     let mut wire = friends();
     wire.connect(0, 1);
-    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(1, Write::publish(NodeState::default())).unwrap();
     wire.pass(2_000);
     let backup = wire.backup(1);
     wire.pass(60_000);
     let asked = deploy(&mut wire, "web").unwrap();
     let state = NodeState { cpu_usage_percent: Some(3.0), ..NodeState::default() };
-    wire.ask(1, Write::PublishState { state }).unwrap();
+    wire.ask(1, Write::publish(state)).unwrap();
     wire.pass(1_000);
     wire.cut(0, 1);
     end(&mut wire, "done");

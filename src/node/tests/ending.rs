@@ -146,7 +146,7 @@ fn a_document_that_a_reader_forgets_stays_away_until_it_is_taken_again() {
 #[test]
 fn what_the_engine_keeps_is_not_deleted() {
     let mut wire = friends(2);
-    wire.ask(0, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(0, Write::publish(NodeState::default())).unwrap();
     wire.pass(2_000);
     for (at, doc) in [(0, "state"), (0, "audience"), (1, "n0/state")] {
         let refused = delete(&mut wire, at, doc, false);
@@ -199,7 +199,7 @@ fn documents_of_a_peer_that_lost_its_level_are_gone_until_it_has_it_again() {
         let mut wire = friends(3);
         wire.create(0, "notes");
         wire.set(0, "notes", "k", "v".repeat(4_000).as_str()).unwrap();
-        wire.ask(0, Write::PublishState { state: NodeState::default() }).unwrap();
+        wire.ask(0, Write::publish(NodeState::default())).unwrap();
         wire.pass(2_000);
         wire.set(1, "n0/notes", "mine", "w").unwrap();
         wire.set(2, "n0/notes", "theirs", "w").unwrap();

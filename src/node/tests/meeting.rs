@@ -47,11 +47,9 @@ fn what_is_written_while_two_meet_follows_the_audience() {
         for step in 0..12 {
             let at = random.below(2) as usize;
             let write: Write = match random.below(3) {
-                0 => Write::PublishState { state: NodeState::default() },
+                0 => Write::publish(NodeState::default()),
                 1 => Write::Create { name: format!("d{step}"), kind: Kind::Map },
-                _ => Write::PublishState {
-                    state: NodeState { uptime_secs: Some(step), ..NodeState::default() },
-                },
+                _ => Write::publish(NodeState { uptime_secs: Some(step), ..NodeState::default() }),
             };
             wire.next += 1;
             let request = RequestId(wire.next);

@@ -57,7 +57,7 @@ fn two_nodes_join_and_both_write_one_document() {
 fn a_first_meeting_refuses_nothing() {
     let mut wire = Wire::new(9);
     for node in 0..9 {
-        wire.ask(node, Write::PublishState { state: NodeState::default() }).unwrap();
+        wire.ask(node, Write::publish(NodeState::default())).unwrap();
         wire.create(node, "notes");
     }
     for joiner in 1..9 {
@@ -76,7 +76,7 @@ fn a_peer_that_was_there_is_no_stranger_after_a_restart() {
     let mut wire = Wire::new(2);
     wire.join(0, 1, TrustLevel::Trusted);
     wire.connect(0, 1);
-    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(1, Write::publish(NodeState::default())).unwrap();
     wire.pass(240_000);
     wire.restart(0);
     let Ok(Reply::Links(links)) = wire.ask(0, Query::Links) else { panic!("links") };
@@ -134,7 +134,7 @@ fn a_node_receives_a_third_ones_state_through_the_second() {
     wire.create(0, "notes");
     wire.set(0, "notes", "k", "v").unwrap();
     let state = NodeState { cpu_usage_percent: Some(12.5), ..NodeState::default() };
-    wire.ask(0, Write::PublishState { state }).unwrap();
+    wire.ask(0, Write::publish(state)).unwrap();
     wire.pass(3_000);
     assert_eq!(text(&wire.get(2, "notes"), "k"), Some("v".into()));
     let Ok(Reply::State(state)) = wire.ask(2, Query::State { peer: Some("n0".into()) }) else {
@@ -162,7 +162,7 @@ fn an_observer_reads_and_does_not_write() {
     }
     // We only observe it in turn: its node state is all we take.
     wire.create(1, "theirs");
-    wire.ask(1, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(1, Write::publish(NodeState::default())).unwrap();
     wire.pass(2_000);
     assert!(matches!(
         wire.ask(0, Query::Get { doc: "theirs".into(), key: None }),
@@ -597,8 +597,7 @@ fn a_writers_map_under_the_name_of_a_brief_has_no_effect() {
     wire.nodes[0].arrived(origin, crate::replica::Arriving::Whole(envelope));
     assert!(wire.nodes[0].replica.document(&document).is_none(), "only the owner writes its briefs");
     let me = wire.nodes[0].core.settings.name.clone();
-    wire.ask(0, Write::PublishState { state: NodeState { node_name: Some(me), ..NodeState::default() } })
-        .unwrap();
+    wire.ask(0, Write::publish(NodeState { node_name: Some(me), ..NodeState::default() })).unwrap();
     let brief = Admin::Policy { doc: "state".into(), radio: Some(RadioUse::Brief), confidential: None };
     wire.ask(0, brief).unwrap();
     let held = wire.nodes[0].replica.document(&document).unwrap();
@@ -612,6 +611,6 @@ fn an_own_snapshot_replaces_a_map_that_stands_under_its_name() {
     let node = &mut wire.nodes[0];
     let document = node.core.own_document(DocumentName::STATE);
     node.authoring.commit_map(&mut node.core, &mut node.replica, &document, BTreeMap::new()).unwrap();
-    wire.ask(0, Write::PublishState { state: NodeState::default() }).unwrap();
+    wire.ask(0, Write::publish(NodeState::default())).unwrap();
     assert_eq!(wire.nodes[0].replica.document(&document).unwrap().kind(), Kind::Snapshot);
 }

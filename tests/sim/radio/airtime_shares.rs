@@ -65,7 +65,7 @@ fn publish_apps(field: &mut Field, at: usize, second: u64, apps: Vec<App>) -> St
         apps,
         ..NodeState::default()
     };
-    match field.ask(at, Write::PublishState { state }) {
+    match field.ask(at, Write::publish(state)) {
         Some(Ok(Reply::Published(view))) => view.timestamp,
         other => panic!("{other:?}"),
     }

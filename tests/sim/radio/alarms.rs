@@ -15,7 +15,7 @@ fn frames(field: &Field, by: usize) -> usize {
 fn publish(field: &mut Field, at: usize, status: AppStatus) {
     let app = App { id: "web".to_owned(), status, version: None, health: None };
     let state = NodeState { apps: vec![app], ..NodeState::default() };
-    assert!(matches!(field.ask(at, Write::PublishState { state }), Some(Ok(_))));
+    assert!(matches!(field.ask(at, Write::publish(state)), Some(Ok(_))));
 }
 
 fn watch_own_app(field: &mut Field, at: usize) {
@@ -68,7 +68,7 @@ fn an_alarm_leaves_when_the_hour_of_states_is_spent() {
             uptime_secs: Some(round * round),
             ..NodeState::default()
         };
-        assert!(matches!(field.ask(0, Write::PublishState { state }), Some(Ok(_))));
+        assert!(matches!(field.ask(0, Write::publish(state)), Some(Ok(_))));
         field.run(10 * SECOND);
     }
     let Some(Ok(Reply::Airtime(airtime))) = field.ask(0, Query::Airtime) else { panic!("airtime") };

@@ -32,7 +32,7 @@ fn no_node_sends_longer_than_the_law_allows_in_any_hour_and_what_is_sent_is_the_
                 mem_used_bytes: Some((round * 7_919 % 100_000) << 12),
                 ..NodeState::default()
             };
-            let done = field.ask(node, Write::PublishState { state });
+            let done = field.ask(node, Write::publish(state));
             let Some(Ok(Reply::Published(view))) = done else { panic!("{done:?}") };
             published.entry(node).or_default().push((field.now(), view.timestamp));
         }

@@ -15,7 +15,7 @@ const STEP: Millis = Millis::from_ms(20);
 fn publish_app(field: &mut Field, status: AppStatus) {
     let app = App { id: "web".to_owned(), status, version: None, health: None };
     let state = NodeState { apps: vec![app], ..NodeState::default() };
-    assert!(matches!(field.ask(0, Write::PublishState { state }), Some(Ok(_))));
+    assert!(matches!(field.ask(0, Write::publish(state)), Some(Ok(_))));
 }
 
 fn open_alarms(field: &mut Field, at: usize) -> usize {

@@ -132,7 +132,7 @@ fn publish(field: &mut Field, at: usize, minute: u64) {
         uptime_secs: Some(minute * 60),
         ..NodeState::default()
     };
-    let done = field.ask(at, Write::PublishState { state });
+    let done = field.ask(at, Write::publish(state));
     assert!(matches!(done, Some(Ok(_))), "{done:?}");
 }
 

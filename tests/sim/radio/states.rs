@@ -96,7 +96,7 @@ fn a_brief_goes_by_radio_in_place_of_the_state_and_the_reader_shows_the_later_of
             uptime_secs: Some(minute * 60),
             ..NodeState::default()
         };
-        assert!(matches!(field.ask(a, Write::PublishState { state }), Some(Ok(_))));
+        assert!(matches!(field.ask(a, Write::publish(state)), Some(Ok(_))));
         field.run(Millis::from_ms(60_000));
     }
     let (cpu, _) = seen_cpu(&mut field, b, a).expect("b has a state of a");
