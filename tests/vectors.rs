@@ -167,7 +167,7 @@ fn envelopes_and_what_they_sign() {
         .map(|(key, stamp, value, saw)| {
             (
                 KeyPath::parse(key).unwrap(),
-                Some(Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw }),
+                Some(Entry { stamp: *stamp, value: value.clone().map(Into::into), saw: *saw }.into()),
             )
         })
         .chain([(KeyPath::parse("dropped").unwrap(), None)])
@@ -318,7 +318,8 @@ fn messages_on_air() {
         value: Some(Value::from(text).into()),
         saw: None,
     };
-    let changes = vec![(KeyPath::parse("a/b").unwrap(), Some(entry)), (KeyPath::parse("c").unwrap(), None)];
+    let changes =
+        vec![(KeyPath::parse("a/b").unwrap(), Some(entry.into())), (KeyPath::parse("c").unwrap(), None)];
     let changed_map = CompactEnvelope {
         base: BaseRef { distance: 1, root_prefix: [0xab, 0xcd], is_short: false },
         audience_step: 1,

@@ -148,7 +148,7 @@ impl Victim {
             5 => {
                 let entry =
                     |n: usize| Entry { stamp: stamp(), value: Some(Value::from(n as u64).into()), saw: None };
-                let change = |n: usize| (path(n * 48), Some(entry(n)));
+                let change = |n: usize| (path(n * 48), Some(entry(n).into()));
                 let changes = (0..COMPACT_CHANGES_MAX).map(change).collect();
                 Message::Compact(Box::new(CompactEnvelope {
                     base: BaseRef {

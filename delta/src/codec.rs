@@ -99,42 +99,49 @@ impl CborWriter {
     }
 
     /// Appends the head of an array; its items are to follow.
+    #[inline]
     pub fn array(&mut self, items: usize) -> &mut Self {
         write_head(&mut self.out, ARRAY, items as u64);
         self
     }
 
     /// Appends a text with its head.
+    #[inline]
     pub fn text(&mut self, text: &str) -> &mut Self {
         write_text(&mut self.out, text);
         self
     }
 
     /// Appends a byte string with its head.
+    #[inline]
     pub fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         write_bytes(&mut self.out, bytes);
         self
     }
 
     /// Appends a whole number from zero up.
+    #[inline]
     pub fn unsigned(&mut self, number: u64) -> &mut Self {
         write_head(&mut self.out, UNSIGNED, number);
         self
     }
 
     /// Appends the number `-1 - complement`.
+    #[inline]
     pub fn negative(&mut self, complement: u64) -> &mut Self {
         write_head(&mut self.out, NEGATIVE, complement);
         self
     }
 
     /// Appends any value, whole.
+    #[inline]
     pub fn value(&mut self, value: &Value) -> &mut Self {
         write(&mut self.out, value);
         self
     }
 
     /// Appends an item that is encoded already, in the deterministic form.
+    #[inline]
     pub fn encoded(&mut self, item: &[u8]) -> &mut Self {
         self.out.extend_from_slice(item);
         self
@@ -199,6 +206,7 @@ fn write(out: &mut Vec<u8>, value: &Value) {
     }
 }
 
+#[inline]
 fn write_head(out: &mut Vec<u8>, major: u8, argument: u64) {
     let major = major << 5;
     if argument < 24 {

@@ -64,7 +64,10 @@ impl Staged {
         document: &DocumentId,
         changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
     ) {
-        self.maps.entry(document.clone()).or_default().extend(changes);
+        match self.maps.get_mut(document) {
+            Some(staged) => staged.extend(changes),
+            None => drop(self.maps.insert(document.clone(), changes.into_iter().collect())),
+        }
     }
 
     /// Stages entries where nothing is staged yet: a newer local write goes first.

@@ -304,8 +304,11 @@ impl Authoring {
     ) -> Result<(), CommandError> {
         let LeafWrite { request, id, leaves, covers } = write;
         let document = replica.document(id).expect("a writable document is held");
-        let mut gone = uncovered(document, &leaves, &covers);
-        let leaves = leaves.into_iter().map(|(key, value)| (document.look(&key), key, value));
+        let Uncovered { keys: mut gone, at_prefix } = uncovered(document, &leaves, &covers);
+        let leaves = leaves.into_iter().map(|(key, value)| {
+            let seen = at_prefix.filter(|(prefix, _)| **prefix == key).map(|(_, seen)| seen);
+            (seen.unwrap_or_else(|| document.look(&key)), key, value)
+        });
         let new: Vec<_> = leaves.filter(|(at, _, value)| at.shown().is_none_or(|s| s != value)).collect();
         // A value above a new one makes way, as one that was seen.
         let above = new.iter().flat_map(|(_, key, _)| key.parents());
@@ -384,20 +387,41 @@ impl Authoring {
     }
 }
 
-/// The keys that a write deletes, since it covers them and does not name them, with what wins there.
+/// What a write leaves to nothing.
+#[derive(Default)]
+struct Uncovered<'a> {
+    /// The keys that it deletes, since it covers them and does not name them, with what wins there.
+    keys: BTreeMap<KeyPath, Option<Winner<'a>>>,
+    /// Where it covers what is below a key: that key, with what stands there.
+    at_prefix: Option<(&'a KeyPath, KeyView<'a>)>,
+}
+
 fn uncovered<'a>(
     document: &'a Document,
     leaves: &BTreeMap<KeyPath, Value>,
-    covers: &Covered<'_>,
-) -> BTreeMap<KeyPath, Option<Winner<'a>>> {
+    covers: &Covered<'a>,
+) -> Uncovered<'a> {
     let is_shown = |(_, at): &(&KeyPath, KeyView<'_>)| at.shown().is_some();
     let is_gone = |at: &(&KeyPath, KeyView<'_>)| is_shown(at) && !leaves.contains_key(at.0);
     fn with_winner<'a>((key, at): (&KeyPath, KeyView<'a>)) -> (KeyPath, Option<Winner<'a>>) {
         (key.clone(), at.winner)
     }
     match covers {
-        Covered::Below(prefix) => document.look_below(prefix).filter(is_gone).map(with_winner).collect(),
-        Covered::All => document.look_at_all().filter(is_gone).map(with_winner).collect(),
+        Covered::Below(prefix) => {
+            let prefix: &'a KeyPath = prefix;
+            let mut at_prefix = KeyView::default();
+            let below = document.look_below(prefix).inspect(|(key, at)| {
+                if *key == prefix {
+                    at_prefix = *at;
+                }
+            });
+            let keys = below.filter(is_gone).map(with_winner).collect();
+            Uncovered { keys, at_prefix: Some((prefix, at_prefix)) }
+        }
+        Covered::All => {
+            let keys = document.look_at_all().filter(is_gone).map(with_winner).collect();
+            Uncovered { keys, at_prefix: None }
+        }
         Covered::Except(kept) => {
             let mut kept = kept.iter().peekable();
             let mut is_kept = |key: &KeyPath| {
@@ -405,9 +429,9 @@ fn uncovered<'a>(
                 kept.peek().is_some_and(|next| *next == key)
             };
             let others = document.look_at_all().filter(|(key, _)| !is_kept(key));
-            others.filter(is_shown).map(with_winner).collect()
+            Uncovered { keys: others.filter(is_shown).map(with_winner).collect(), at_prefix: None }
         }
-        Covered::Nothing => BTreeMap::new(),
+        Covered::Nothing => Uncovered::default(),
     }
 }
 

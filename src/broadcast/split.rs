@@ -66,7 +66,7 @@ impl Broadcast {
         let mut parts: Vec<MapEdits> = Vec::new();
         let mut used = room;
         for (key, entry) in changes {
-            let bytes = encode_changes(&vec![(key.clone(), entry.clone())], time).len();
+            let bytes = encode_changes(&vec![(key.clone(), entry.clone().map(Into::into))], time).len();
             if used + bytes > room && parts.len() < PARTS_MAX {
                 parts.push(BTreeMap::new());
                 // The arrays around the entries.

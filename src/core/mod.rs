@@ -42,6 +42,8 @@ pub struct Core {
     pub me: PeerId,
     /// The same as text: most replies show it.
     did: String,
+    /// That of another node, which was shown last: a peer that writes is shown with each state.
+    shown_did: (PeerId, String),
     /// What the operator set.
     pub settings: NodeSettings,
     /// Every clock of the node.
@@ -70,6 +72,7 @@ impl Core {
         Core {
             me: keypair.peer_id(),
             did: crate::identity::did(&keypair.peer_id()),
+            shown_did: (keypair.peer_id(), crate::identity::did(&keypair.peer_id())),
             keypair,
             settings,
             clock: Clockwork::new(now, boot, vouchers),
@@ -85,6 +88,14 @@ impl Core {
     /// The DID of an identity, which most often is this node's.
     pub fn did(&self, id: &PeerId) -> String {
         if *id == self.me { self.did.clone() } else { crate::identity::did(id) }
+    }
+
+    /// The same of an identity that will be shown again soon.
+    pub fn did_again(&mut self, id: &PeerId) -> String {
+        if *id != self.me && *id != self.shown_did.0 {
+            self.shown_did = (*id, crate::identity::did(id));
+        }
+        if *id == self.me { self.did.clone() } else { self.shown_did.1.clone() }
     }
 
     /// This node's onion address, `….onion`: the operator's own service, or that of the node's key.
@@ -190,5 +201,5 @@ impl Core {
 
 /// A reserved document of some owner.
 pub fn reserved_document(owner: PeerId, name: &'static str) -> DocumentId {
-    DocumentId { owner, name: DocumentName::new(name).expect("reserved names are valid document names") }
+    DocumentId { owner, name: DocumentName::reserved(name) }
 }

@@ -28,7 +28,7 @@ pub fn encode_air(layer: &Layer, plain: bool) -> Vec<u8> {
             tombolo_delta::encode(&Value::Null, &delta, &context)
         }
         Content::Map(map) => {
-            let entries = map.iter().map(|(key, entry)| (key.clone(), Some(entry.clone()))).collect();
+            let entries = map.iter().map(|(key, entry)| (key.clone(), Some(entry.clone().into()))).collect();
             encode_content(&entries, head.time, plain)
         }
     };

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::envelope::{BaseRef, Envelope, Payload};
 use crate::identity::SignatureBytes;
 use crate::layer::{
-    Content, ContentError, DocumentId, DocumentName, Entry, EntryError, Head, KeyPath, Kind, LayerId, Root,
-    Sequence, SignedHead,
+    Content, ContentError, DocumentId, DocumentName, Entry, EntryChange, EntryError, Head, KeyPath, Kind,
+    LayerId, Root, Sequence, SignedHead,
 };
 use crate::limits::{DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, MESSAGE_BYTES_MAX};
 use crate::time::Wall;
@@ -241,7 +241,7 @@ pub fn decode_whole_within(bytes: &[u8], bytes_max: usize) -> Result<Envelope, E
 }
 
 /// What changed in a map since a base: entries put (`Some`) and keys dropped (`None`).
-pub type MapChanges = Vec<(KeyPath, Option<Entry>)>;
+pub type MapChanges = Vec<EntryChange>;
 
 /// The bytes of a map delta: the deterministic CBOR array `[entries, dropped keys]`, the second left out
 /// where it is empty. Entries are those of `layer/entry.rs` with their stamps relative to the signed time:
@@ -263,8 +263,7 @@ pub fn encode_changes(changes: &MapChanges, time: Wall) -> Vec<u8> {
 }
 
 pub(super) fn changes_value(changes: &MapChanges, time: Wall) -> Value {
-    let put =
-        |(key, entry): &(KeyPath, Option<Entry>)| entry.as_ref().map(|e| relative(e, time).to_value(key));
+    let put = |(key, entry): &EntryChange| entry.as_ref().map(|e| relative(e, time).to_value(key));
     let entries = changes.iter().filter_map(put).collect();
     let dropped: Vec<Value> =
         changes.iter().filter(|(_, e)| e.is_none()).map(|(key, _)| key.to_value()).collect();
@@ -294,7 +293,7 @@ pub fn decode_changes(bytes: &[u8], time: Wall) -> Result<MapChanges, EnvelopeEr
     let mut changes = MapChanges::new();
     for _ in 0..entries {
         let (key, entry) = Entry::read(&mut reader)?;
-        changes.push((key, Some(absolute(entry, time))));
+        changes.push((key, Some(absolute(entry, time).into())));
     }
     if lists == 2 {
         let dropped = reader.enter_array()?.ok_or(EnvelopeError::Shape)?;
@@ -325,7 +324,7 @@ pub(super) fn changes_from_value(value: Value, time: Wall) -> Result<MapChanges,
     let mut changes = MapChanges::with_capacity(entries.len() + dropped.len());
     for item in entries {
         let (key, entry) = Entry::from_value(item)?;
-        changes.push((key, Some(absolute(entry, time))));
+        changes.push((key, Some(absolute(entry, time).into())));
     }
     for item in dropped {
         changes.push((KeyPath::from_value(&item).map_err(EntryError::from)?, None));

@@ -28,7 +28,7 @@ fn changes() -> impl Strategy<Value = MapChanges> {
     .prop_map(|changes| {
         let (put, dropped): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, entry)| entry.is_some());
         let changes = put.into_iter().chain(dropped);
-        changes.map(|(key, entry)| (KeyPath::parse(&key).unwrap(), entry)).collect()
+        changes.map(|(key, entry)| (KeyPath::parse(&key).unwrap(), entry.map(Into::into))).collect()
     })
 }
 
@@ -63,7 +63,7 @@ fn a_deep_entry_stays_plain_on_air() {
         let deepest = Value::Array(vec![Value::from("the tide is out, ".repeat(20).as_str())]);
         let value = (1..depth).fold(deepest, |inner, _| Value::Array(vec![inner]));
         let entry = Entry { stamp: Timestamp::new(time, 0), value: Some(value.into()), saw: None };
-        let changes: MapChanges = vec![(KeyPath::parse("a").unwrap(), Some(entry))];
+        let changes: MapChanges = vec![(KeyPath::parse("a").unwrap(), Some(entry.into()))];
         let base = BaseRef { distance: 1, root_prefix: [7, 0], is_short: true };
         let envelope = CompactEnvelope {
             base,
@@ -109,7 +109,7 @@ proptest! {
         if long {
             // More than is packed.
             let entry = Entry { stamp: Timestamp::from_bits(7), value: Some(Value::from("x".repeat(5_000).as_str()).into()), saw: None };
-            changes.insert(0, (KeyPath::parse("0").unwrap(), Some(entry)));
+            changes.insert(0, (KeyPath::parse("0").unwrap(), Some(entry.into())));
         }
         let time = 1_800_000_000_000;
         let item = encode_update(&envelope.with(Change::Map { changes: changes.clone(), time: Wall::from_ms(time) }), plain);

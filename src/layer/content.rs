@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 
+use crate::layer::bucket::{Bucket, MapSizes, bucket_cbor, hash_of, place, put};
 use crate::layer::tree::HashTree;
 use crate::layer::{BucketIndex, CompactValue, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
 use crate::limits::{BUCKET_BYTES_MAX, DEPTH_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SNAPSHOT_BYTES_MAX};
@@ -21,10 +22,7 @@ pub type EntryChange = (KeyPath, Option<Arc<Entry>>);
 pub struct MapChange {
     /// The keys that were changed, as they were named, with the entries that they have now.
     pub now: Vec<EntryChange>,
-    /// What stood there, in the order in which it was replaced.
-    before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>,
-    /// The hashes of the buckets before: what is undone is not hashed again.
-    hashes_before: Vec<(BucketIndex, Option<TreeHash>)>,
+    before: Before,
 }
 
 /// An entry of so many bytes on its way to its place; none drops what stands there.
@@ -36,13 +34,6 @@ fn names_a_key_twice(bucket: &[Placed]) -> bool {
         let mut keys = BTreeSet::new();
         !bucket.iter().all(|(_, key, _)| keys.insert(key))
     }
-}
-
-/// The buckets that were touched, once each.
-fn buckets_of(before: &[(BucketIndex, KeyPath, Option<Arc<Entry>>)]) -> Vec<BucketIndex> {
-    let mut buckets: Vec<BucketIndex> = before.iter().map(|(bucket, ..)| *bucket).collect();
-    buckets.dedup();
-    buckets
 }
 
 /// The content of a layer.
@@ -119,7 +110,7 @@ impl Content {
     pub fn to_cbor(&self) -> Vec<u8> {
         match self {
             Content::Snapshot(value) => value.to_cbor(),
-            Content::Map(map) => write_entries(map.bytes + 8, map.len(), map.iter()),
+            Content::Map(map) => write_entries(map.sizes.bytes + 8, map.len(), map.iter()),
         }
     }
 
@@ -144,7 +135,7 @@ impl Content {
     pub fn bytes(&self) -> usize {
         match self {
             Content::Snapshot(value) => value.cbor_len(),
-            Content::Map(map) => map.bytes,
+            Content::Map(map) => map.sizes.bytes,
         }
     }
 }
@@ -193,7 +184,7 @@ fn key_that_stands_twice(entries: &[(KeyPath, Entry)]) -> Option<KeyPath> {
 }
 
 /// The canonical CBOR of an array of entries.
-fn write_entries<'a>(
+pub(super) fn write_entries<'a>(
     bytes: usize,
     count: usize,
     entries: impl Iterator<Item = (&'a KeyPath, &'a Entry)>,
@@ -204,26 +195,13 @@ fn write_entries<'a>(
     out.finish()
 }
 
-/// Bytes that the indexes take for an entry, about: its places in its bucket, in the merged view and in the log of changes.
-const ENTRY_INDEX_BYTES: usize = 112;
-/// Bytes that they take for a bucket: its list and its hashes.
-const BUCKET_INDEX_BYTES: usize = 256;
-
-/// The entries of one bucket in key order: few, since a layer has 4,096 buckets.
-type Bucket = Vec<(KeyPath, Arc<Entry>)>;
-
 /// The entries of a map layer, with the hashes of their buckets. A copy shares the entries with its original, as the merge does
 /// that shows them.
 #[derive(Clone, Debug, Default)]
 pub struct MapContent {
     /// The buckets that hold entries.
     buckets: BTreeMap<BucketIndex, Bucket>,
-    entries: usize,
-    bytes: usize,
-    /// Bytes of the keys in memory, and of the entries.
-    keys_memory: usize,
-    entries_memory: usize,
-    tombstones: usize,
+    sizes: MapSizes,
     tree: HashTree,
 }
 
@@ -239,10 +217,13 @@ impl MapContent {
         let mut map = MapContent::default();
         for (key, entry) in entries {
             let size = entry.check(&key)?;
-            map.put(BucketIndex::of(&key), key, Some((entry, size)));
+            let held = map.buckets.entry(BucketIndex::of(&key)).or_default();
+            put(held, &mut map.sizes, key, Some((entry, size)));
         }
-        let hashes = map.checked_hashes(map.buckets.keys().copied())?;
-        map.tree.update(hashes);
+        map.sizes.within_limits()?;
+        let mut buffer = Vec::new();
+        let hashes = map.buckets.iter().map(|(bucket, held)| Ok((*bucket, hash_of(held, &mut buffer)?)));
+        map.tree.update(hashes.collect::<Result<Vec<_>, ContentError>>()?);
         Ok(map)
     }
 
@@ -270,17 +251,17 @@ impl MapContent {
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.entries
+        self.sizes.entries
     }
 
     /// Whether some of them are tombstones.
     pub fn has_tombstones(&self) -> bool {
-        self.tombstones > 0
+        self.sizes.tombstones > 0
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.sizes.entries == 0
     }
 
     /// The root that is signed.
@@ -310,18 +291,17 @@ impl MapContent {
 
     /// Bytes of the entries' canonical CBOR.
     pub fn size_bytes(&self) -> usize {
-        self.bytes
+        self.sizes.bytes
     }
 
     /// Bytes that the entries take in memory, about, with their keys and the indexes in which they stand.
     pub fn memory_bytes(&self) -> usize {
-        let indexes = self.entries * ENTRY_INDEX_BYTES + self.buckets.len() * BUCKET_INDEX_BYTES;
-        self.keys_memory + self.entries_memory + indexes
+        self.sizes.memory_bytes(self.buckets.len())
     }
 
     /// Bytes of that which are the keys'.
     pub fn keys_memory_bytes(&self) -> usize {
-        self.keys_memory
+        self.sizes.keys_memory
     }
 
     /// Puts (`Some`) or drops (`None`) the entries of some keys; all of them or, on an error, none. Returns what was put in the place
@@ -330,46 +310,38 @@ impl MapContent {
     /// # Errors
     ///
     /// The limit that the content would exceed.
-    pub fn change(
+    pub fn change<E: Into<Arc<Entry>>>(
         &mut self,
-        changes: impl IntoIterator<Item = (KeyPath, Option<Entry>)>,
+        changes: impl IntoIterator<Item = (KeyPath, Option<E>)>,
     ) -> Result<MapChange, ContentError> {
         let mut places = Vec::new();
         for (key, entry) in changes {
+            let entry: Option<Arc<Entry>> = entry.map(Into::into);
             let size = entry.as_ref().map_or(Ok(0), |entry| entry.check(&key))?;
-            let entry = entry.map(|entry| (Arc::new(entry), size));
-            places.push((BucketIndex::of(&key), key, entry));
+            places.push((BucketIndex::of(&key), key, entry.map(|entry| (entry, size))));
         }
         let put = |(_, key, entry): &Placed| (key.clone(), entry.as_ref().map(|(entry, _)| entry.clone()));
         let mut now: Vec<EntryChange> = places.iter().map(put).collect();
         // Neighbours one after the other; of two changes of one key the later still comes later.
         places.sort_by_key(|(bucket, ..)| *bucket);
         let has_twice = places.chunk_by(|a, b| a.0 == b.0).any(names_a_key_twice);
-        let before = places.into_iter().map(|(bucket, key, entry)| {
-            let old = self.put(bucket, key.clone(), entry);
-            (bucket, key, old)
-        });
-        let before: Vec<_> = before.collect();
-        let buckets = buckets_of(&before);
-        let hashes_before = match self.checked_hashes(buckets) {
-            Ok(hashes) => self.tree.update(hashes),
-            Err(error) => {
-                self.put_back(before);
-                return Err(error);
-            }
-        };
+        let mut before = Before::default();
+        if let Err(error) = self.put_all(places, &mut before) {
+            self.put_back(before.entries);
+            return Err(error);
+        }
         if has_twice {
             for (key, entry) in &mut now {
                 *entry = self.shared(key).cloned();
             }
         }
-        Ok(MapChange { now, before, hashes_before })
+        Ok(MapChange { now, before })
     }
 
     /// Puts back what a change has replaced; no other has followed it.
     pub fn undo(&mut self, change: MapChange) {
-        self.put_back(change.before);
-        self.tree.update(change.hashes_before);
+        self.put_back(change.before.entries);
+        self.tree.update(change.before.hashes);
     }
 
     fn put_back(&mut self, before: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>) {
@@ -378,7 +350,11 @@ impl MapContent {
                 let size = old.size(&key);
                 (old, size)
             });
-            self.put(bucket, key, old);
+            let held = self.buckets.entry(bucket).or_default();
+            put(held, &mut self.sizes, key, old);
+            if held.is_empty() {
+                self.buckets.remove(&bucket);
+            }
         }
     }
 
@@ -431,24 +407,15 @@ impl MapContent {
             hashes.extend(replaced.iter().filter(|b| !part.buckets.contains_key(b)).map(|b| (*b, None)));
             let replaced = replaced.iter().filter_map(|bucket| self.buckets.remove(bucket));
             for (key, entry) in replaced.flatten() {
-                let key = &key;
-                self.entries -= 1;
-                self.bytes -= entry.size(key);
-                self.keys_memory -= key.memory_bytes();
-                self.entries_memory -= entry.memory_bytes();
-                self.tombstones -= usize::from(entry.is_tombstone());
+                self.sizes.take(&key, &entry);
             }
-            self.entries += part.entries;
-            self.bytes += part.bytes;
-            self.keys_memory += part.keys_memory;
-            self.entries_memory += part.entries_memory;
-            self.tombstones += part.tombstones;
+            self.sizes.add_all(part.sizes);
             let hash_of = |bucket: &BucketIndex| (*bucket, part.hash(NodePath::from(*bucket)));
             hashes.extend(part.buckets.keys().map(hash_of));
             self.buckets.extend(part.buckets);
         }
         self.tree.update(hashes);
-        self.within_limits()
+        self.sizes.within_limits()
     }
 
     /// Gives back the memory of some entries of a content that is of no use any more, bucket by bucket. Returns whether that was all.
@@ -461,92 +428,37 @@ impl MapContent {
         false
     }
 
-    /// Puts an entry of so many bytes, or takes it out. Returns what stood there.
-    fn put(
-        &mut self,
-        bucket: BucketIndex,
-        key: KeyPath,
-        entry: Option<(Arc<Entry>, usize)>,
-    ) -> Option<Arc<Entry>> {
-        let entries = self.buckets.entry(bucket).or_default();
-        let place = place(entries, &key);
-        if let Some((entry, size)) = &entry {
-            self.entries += 1;
-            self.bytes += size;
-            self.keys_memory += key.memory_bytes();
-            self.entries_memory += entry.memory_bytes();
-            self.tombstones += usize::from(entry.is_tombstone());
-        }
-        let old = match (place.map(|at| (at, entries.get_mut(at))), entry) {
-            (Ok((_, Some((_, held)))), Some((entry, _))) => Some(std::mem::replace(held, entry)),
-            (Ok((at, _)), None) => Some(entries.remove(at).1),
-            (Err(at), Some((entry, _))) => {
-                entries.insert(at, (key.clone(), entry));
-                None
+    /// Puts entries, or takes them out, and renews the hashes of their buckets, bucket by bucket. What they replace, and which hashes, is
+    /// added to `before`.
+    fn put_all(&mut self, places: Vec<Placed>, before: &mut Before) -> Result<(), ContentError> {
+        let mut places = places.into_iter().peekable();
+        let (mut hashes, mut buffer) = (Vec::with_capacity(places.len()), Vec::new());
+        while let Some((bucket, mut key, mut entry)) = places.next() {
+            let held = self.buckets.entry(bucket).or_default();
+            loop {
+                let old = put(held, &mut self.sizes, key.clone(), entry);
+                before.entries.push((bucket, key, old));
+                let Some((_, next, changed)) = places.next_if(|(next, ..)| *next == bucket) else { break };
+                (key, entry) = (next, changed);
             }
-            (Ok((_, None)), Some(_)) | (Err(_), None) => None,
-        };
-        if entries.is_empty() {
-            self.buckets.remove(&bucket);
+            hashes.push((bucket, hash_of(held, &mut buffer)?));
+            if held.is_empty() {
+                self.buckets.remove(&bucket);
+            }
         }
-        if let Some(old) = &old {
-            self.entries -= 1;
-            self.bytes -= old.size(&key);
-            self.keys_memory -= key.memory_bytes();
-            self.entries_memory -= old.memory_bytes();
-            self.tombstones -= usize::from(old.is_tombstone());
-        }
-        old
-    }
-
-    fn within_limits(&self) -> Result<(), ContentError> {
-        if self.entries > MAP_ENTRIES_MAX {
-            return Err(ContentError::TooManyEntries);
-        }
-        if self.bytes > LAYER_BYTES_MAX {
-            return Err(ContentError::TooLarge);
-        }
+        self.sizes.within_limits()?;
+        before.hashes = self.tree.update(hashes);
         Ok(())
     }
-
-    /// The hashes of some buckets as they are now, unless a limit is exceeded.
-    fn checked_hashes(
-        &self,
-        buckets: impl IntoIterator<Item = BucketIndex>,
-    ) -> Result<Vec<(BucketIndex, Option<TreeHash>)>, ContentError> {
-        self.within_limits()?;
-        let mut cbor = Vec::new();
-        let hash_of = |bucket: BucketIndex| {
-            let Some(entries) = self.buckets.get(&bucket) else { return Ok((bucket, None)) };
-            cbor.clear();
-            let mut out = CborWriter::appending(std::mem::take(&mut cbor));
-            out.array(entries.len());
-            entries.iter().for_each(|(key, entry)| entry.write(key, &mut out));
-            cbor = out.finish();
-            let count = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-            match cbor.len() {
-                bytes if bytes > BUCKET_BYTES_MAX => Err(ContentError::BucketFull),
-                _ => Ok((bucket, Some(TreeHash::of_bucket(count, &cbor)))),
-            }
-        };
-        buckets.into_iter().map(hash_of).collect()
-    }
 }
 
-/// Where a key stands in its bucket, or where it would.
-fn place(bucket: &[(KeyPath, Arc<Entry>)], key: &KeyPath) -> Result<usize, usize> {
-    // Most come in order.
-    match bucket.last() {
-        Some((last, _)) if last < key => Err(bucket.len()),
-        _ => bucket.binary_search_by(|(other, _)| other.cmp(key)),
-    }
-}
-
-/// A bucket's canonical CBOR: the array of its entries in key order.
-fn bucket_cbor(bucket: &[(KeyPath, Arc<Entry>)]) -> Vec<u8> {
-    let entries = || bucket.iter().map(|(key, entry)| (key, entry.as_ref()));
-    let bytes: usize = entries().map(|(key, entry)| entry.size(key)).sum();
-    write_entries(8 + bytes, bucket.len(), entries())
+/// What a change has replaced.
+#[derive(Debug, Default)]
+struct Before {
+    /// What stood under the keys, in the order in which it was replaced.
+    entries: Vec<(BucketIndex, KeyPath, Option<Arc<Entry>>)>,
+    /// The hashes that the buckets had: what is undone is not hashed again.
+    hashes: Vec<(BucketIndex, Option<TreeHash>)>,
 }
 
 #[cfg(test)]

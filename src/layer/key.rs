@@ -1,7 +1,7 @@
 //! The key of a map entry: an array of text segments, written `a/b/c`.
 
 use std::cmp::Ordering;
-use std::sync::atomic::{AtomicU16, Ordering as Memory};
+use std::sync::atomic::{AtomicU64, Ordering as Memory};
 
 use tombolo_delta::{CborReader, CborWriter, Value, cbor_head_len};
 use triomphe::ThinArc;
@@ -20,15 +20,15 @@ pub struct KeyPath(ThinArc<KeyHeader, u8>);
 
 struct KeyHeader {
     segments: u8,
-    /// The bucket of the key, once it was asked for; before, [`BUCKET_UNKNOWN`].
-    bucket: AtomicU16,
+    /// The first bytes of the hash of the key, once it was asked for; before, [`HASH_UNKNOWN`].
+    hash: AtomicU64,
 }
 
-/// No bucket has this number: there are 4,096.
-const BUCKET_UNKNOWN: u16 = u16::MAX;
+/// In place of a hash that was not asked for yet. A key that has this hash is hashed each time.
+const HASH_UNKNOWN: u64 = 0;
 
 /// Bytes of a key's allocation in front of its texts: references, header, length.
-const KEY_OVERHEAD_BYTES: usize = 3 * size_of::<usize>();
+const KEY_OVERHEAD_BYTES: usize = 4 * size_of::<usize>();
 
 /// The segments of a key, from the top down.
 #[derive(Clone, Debug)]
@@ -84,7 +84,7 @@ impl Eq for KeyPath {}
 
 impl std::hash::Hash for KeyPath {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
-        self.texts().hash(state);
+        state.write_u64(self.hash64());
     }
 }
 
@@ -108,6 +108,27 @@ impl Ord for KeyPath {
 impl PartialOrd for KeyPath {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+/// A key beside its hash: a table of many keys grows without a look at each of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HashedKey {
+    hash: u64,
+    /// The key itself.
+    pub(crate) key: KeyPath,
+}
+
+impl HashedKey {
+    /// The key with its hash.
+    pub(crate) fn of(key: &KeyPath) -> Self {
+        HashedKey { hash: key.hash64(), key: key.clone() }
+    }
+}
+
+impl std::hash::Hash for HashedKey {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
     }
 }
 
@@ -184,15 +205,10 @@ impl KeyPath {
         Self::new(segments)
     }
 
-    /// Sorts before every key, and is none: the lower end of a range.
-    pub(crate) fn lowest() -> Self {
-        Self::of(0, &[])
-    }
-
     /// The key of so many texts, each with its head.
     fn of(depth: usize, texts: &[u8]) -> Self {
         let segments = u8::try_from(depth).expect("a key has at most 64 segments");
-        let header = KeyHeader { segments, bucket: AtomicU16::new(BUCKET_UNKNOWN) };
+        let header = KeyHeader { segments, hash: AtomicU64::new(HASH_UNKNOWN) };
         KeyPath(ThinArc::from_header_and_slice(header, texts))
     }
 
@@ -206,13 +222,23 @@ impl KeyPath {
 
     /// The bucket of a map layer that the key falls into: the first 12 bits of BLAKE3 of its canonical CBOR.
     pub(super) fn bucket(&self) -> BucketIndex {
+        BucketIndex::of_key_hash(self.hash64())
+    }
+
+    /// The first 8 bytes of BLAKE3 of its canonical CBOR.
+    pub(crate) fn hash64(&self) -> u64 {
         // Each thread that computes it finds the same.
-        let bucket = &self.0.header.header.bucket;
-        BucketIndex::new(bucket.load(Memory::Relaxed).into()).unwrap_or_else(|| {
-            let found = BucketIndex::of_key_cbor(&self.to_cbor());
-            bucket.store(found.get(), Memory::Relaxed);
-            found
-        })
+        match self.0.header.header.hash.load(Memory::Relaxed) {
+            HASH_UNKNOWN => self.note_hash(&self.to_cbor()),
+            known => known,
+        }
+    }
+
+    fn note_hash(&self, cbor: &[u8]) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = *blake3::hash(cbor).as_bytes();
+        let hash = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        self.0.header.header.hash.store(hash, Memory::Relaxed);
+        hash
     }
 
     /// Bytes that the key takes in memory, about; its copies share them.
@@ -272,6 +298,14 @@ impl KeyPath {
         out.finish()
     }
 
+    /// The order of the canonical CBOR of two keys.
+    pub(crate) fn cmp_records(&self, other: &Self) -> Ordering {
+        match self.is_copy_of(other) {
+            true => Ordering::Equal,
+            false => (self.depth(), self.texts()).cmp(&(other.depth(), other.texts())),
+        }
+    }
+
     /// Bytes of the canonical CBOR of the array of texts.
     pub fn size(&self) -> usize {
         cbor_head_len(self.depth() as u64) + self.texts().len()
@@ -299,8 +333,7 @@ impl KeyPath {
         }
         // The reader takes canonical CBOR only, so what was read is what the key keeps, and what its bucket is a hash of.
         let key = Self::of(depth, reader.read_since(first));
-        let bucket = BucketIndex::of_key_cbor(reader.read_since(from));
-        key.0.header.header.bucket.store(bucket.get(), Memory::Relaxed);
+        key.note_hash(reader.read_since(from));
         Ok(key)
     }
 

@@ -4,11 +4,13 @@
 //! This room knows values, keys, entries, hash trees and the signed head. It does not know who may write
 //! (`federation`), which value wins (`merge`), or how a layer travels (`envelope`, `sync`).
 
+mod bucket;
 mod compact;
 mod content;
 mod entry;
 mod fork;
 mod key;
+mod name;
 pub mod packed;
 mod tree;
 
@@ -23,11 +25,13 @@ pub use compact::{CompactValue, tree_bytes};
 pub use content::{Content, ContentError, EntryChange, MapChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;
+pub(crate) use key::HashedKey;
 pub use key::{KeyError, KeyPath, Segments, sort_by_key_path};
+pub use name::{DocumentName, DocumentNameError};
 pub use tree::{BUCKETS, BucketIndex, NodePath, TreeHash};
 
 use crate::identity::{Keypair, SignatureBytes, verify};
-use crate::limits::{NAME_BYTES_MAX, SEQUENCE_MAX, STAMP_MAX};
+use crate::limits::{SEQUENCE_MAX, STAMP_MAX};
 use crate::time::Wall;
 
 /// The domain of a layer's signature; the first item of the signed array.
@@ -59,95 +63,6 @@ impl Kind {
             1 => Some(Kind::Map),
             _ => None,
         }
-    }
-}
-
-/// A document's name: 1 to 64 bytes of text without `/`, `\` or control characters.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct DocumentName(String);
-
-/// Why a text is no document name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DocumentNameError {
-    /// No bytes at all.
-    #[error("it is empty")]
-    Empty,
-    /// The name is longer than [`NAME_BYTES_MAX`].
-    #[error("it is longer than {NAME_BYTES_MAX} bytes")]
-    TooLong,
-    /// It would read as a path, or as the name of a peer before that of a document.
-    #[error("`/` and `\\` are not allowed in it")]
-    Slash,
-    /// It would change the terminal it is printed on.
-    #[error("control characters are not allowed in it")]
-    Control,
-}
-
-impl DocumentName {
-    /// The node state of its owner.
-    pub const STATE: &'static str = "state";
-    /// Who reads and writes its owner's documents.
-    pub const AUDIENCE: &'static str = "audience";
-    /// The key under which radios speak of its owner's documents, sealed for each of its readers.
-    pub const KEYS: &'static str = "keys";
-    /// What became of the commands that others sent to its owner.
-    pub const DEPLOYS: &'static str = "deploys";
-    /// The alarms that its owner reports, has acknowledged, and sends messages about.
-    pub const ALARMS: &'static str = "alarms";
-
-    /// What the name of a brief ends in.
-    pub const BRIEF: &'static str = ".brief";
-
-    /// The name of this document's brief, if it is not too long for one and not a brief itself.
-    pub fn brief(&self) -> Option<Self> {
-        let is_brief = self.0.ends_with(Self::BRIEF);
-        Self::new(&format!("{}{}", self.0, Self::BRIEF)).ok().filter(|_| !is_brief)
-    }
-
-    /// A name from outside.
-    ///
-    /// # Errors
-    ///
-    /// The rule that the name breaks.
-    pub fn new(text: &str) -> Result<Self, DocumentNameError> {
-        if text.is_empty() {
-            return Err(DocumentNameError::Empty);
-        }
-        if text.len() > NAME_BYTES_MAX {
-            return Err(DocumentNameError::TooLong);
-        }
-        if text.contains(['/', '\\']) {
-            return Err(DocumentNameError::Slash);
-        }
-        if text.chars().any(char::is_control) {
-            return Err(DocumentNameError::Control);
-        }
-        Ok(DocumentName(text.to_owned()))
-    }
-
-    /// The name as text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Whether only the owner writes the document, whatever its audience: what the engine itself writes, and briefs.
-    pub fn is_owners_alone(&self) -> bool {
-        self.is_reserved() || self.as_str().ends_with(Self::BRIEF)
-    }
-
-    /// Whether the engine itself writes the document.
-    pub fn is_reserved(&self) -> bool {
-        matches!(
-            self.as_str(),
-            Self::STATE | Self::AUDIENCE | Self::KEYS | Self::DEPLOYS | Self::ALARMS | "state.brief"
-        )
-    }
-}
-
-/// So that a table by name can be asked with any text.
-impl std::borrow::Borrow<str> for DocumentName {
-    fn borrow(&self) -> &str {
-        &self.0
     }
 }
 

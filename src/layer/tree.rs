@@ -27,10 +27,9 @@ impl BucketIndex {
         key.bucket()
     }
 
-    /// The same, of the key's canonical CBOR.
-    pub(super) fn of_key_cbor(cbor: &[u8]) -> Self {
-        let [a, b, ..] = *blake3::hash(cbor).as_bytes();
-        BucketIndex(u16::from_be_bytes([a, b]) >> 4)
+    /// The same, where the first 8 bytes of that hash are known.
+    pub(super) fn of_key_hash(hash: u64) -> Self {
+        BucketIndex((hash >> 52) as u16)
     }
 
     /// A bucket's number from outside.
@@ -122,15 +121,33 @@ impl TreeHash {
     /// The hash of a node: BLAKE3, derive-key context `tombolo 1 map node`, over the canonical CBOR of
     /// `[level, count, [[slot, hash], …]]`; absent children are left out.
     pub fn of_node(level: u8, children: &[(u8, TreeHash)]) -> Self {
+        Self::of_node_in(level, children, &mut Vec::new())
+    }
+
+    /// The same. `buffer` is for its CBOR, and can be used again.
+    fn of_node_in(level: u8, children: &[(u8, TreeHash)], buffer: &mut Vec<u8>) -> Self {
         let count = children.iter().fold(0u32, |sum, (_, child)| sum.saturating_add(child.count));
-        let mut node = CborWriter::with_capacity(16 + 36 * children.len());
+        buffer.clear();
+        buffer.reserve(NODE_HEAD_BYTES_MAX + CHILD_BYTES * children.len());
+        let mut node = CborWriter::appending(std::mem::take(buffer));
         node.array(3).unsigned(u64::from(level)).unsigned(u64::from(count)).array(children.len());
         for (slot, child) in children {
-            node.array(2).unsigned(u64::from(*slot)).bytes(&child.hash);
+            // An array of two: a number below 24, and 32 bytes.
+            let mut item = [0; CHILD_BYTES];
+            let (head, hash) = item.split_at_mut(CHILD_BYTES - child.hash.len());
+            head.copy_from_slice(&[0x82, *slot, 0x58, 32]);
+            hash.copy_from_slice(&child.hash);
+            node.encoded(&item);
         }
-        TreeHash { count, hash: hash_in(&NODE_CONTEXT, &node.finish()) }
+        *buffer = node.finish();
+        TreeHash { count, hash: hash_in(&NODE_CONTEXT, buffer) }
     }
 }
+
+/// Bytes in front of the children in the CBOR of a node.
+const NODE_HEAD_BYTES_MAX: usize = 16;
+/// Bytes of a child in the CBOR of its node.
+const CHILD_BYTES: usize = 4 + 32;
 
 /// BLAKE3 in its derive-key mode begins with the hash of the context, which is the same each time.
 static BUCKET_CONTEXT: LazyLock<ContextKey> =
@@ -158,11 +175,12 @@ impl HashTree {
         let mut changed: Vec<(NodePath, Option<TreeHash>)> =
             buckets.into_iter().map(|(bucket, hash)| (NodePath::from(bucket), hash)).collect();
         changed.sort_by_key(|(path, _)| *path);
-        let mut before = Vec::with_capacity(changed.len());
+        let (mut before, mut buffer) = (Vec::with_capacity(changed.len()), Vec::new());
         // Level by level upwards; siblings follow each other.
         while changed.first().is_some_and(|(path, _)| *path != NodePath::ROOT) {
             let families = changed.chunk_by(|(a, _), (b, _)| a.parent() == b.parent());
-            changed = families.filter_map(|family| self.put_family(family, &mut before)).collect();
+            changed =
+                families.filter_map(|family| self.put_family(family, &mut before, &mut buffer)).collect();
         }
         if let [(_, root)] = changed[..] {
             self.root = root;
@@ -175,6 +193,7 @@ impl HashTree {
         &mut self,
         family: &[(NodePath, Option<TreeHash>)],
         before: &mut Vec<(BucketIndex, Option<TreeHash>)>,
+        buffer: &mut Vec<u8>,
     ) -> Option<(NodePath, Option<TreeHash>)> {
         let parent = family.first()?.0.parent();
         let children = self.children.entry(parent).or_default();
@@ -196,7 +215,7 @@ impl HashTree {
             self.children.remove(&parent);
             return Some((parent, None));
         }
-        Some((parent, Some(TreeHash::of_node(parent.level, children))))
+        Some((parent, Some(TreeHash::of_node_in(parent.level, children, buffer))))
     }
 
     /// The root of the layer. An empty map has the hash of a root without children.

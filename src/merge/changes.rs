@@ -61,10 +61,19 @@ impl DocumentChanges {
 /// What a reader saw before the changes that have not been reported yet.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ChangeRecorder {
-    entries: BTreeMap<KeyPath, Option<Arc<Entry>>>,
+    entries: BTreeMap<KeyPath, NotedKey>,
     /// Of a snapshot: what it was; `Some(None)` where it was not there.
     snapshot: Option<Option<CompactValue>>,
     has_more: bool,
+}
+
+/// What a reader sees under a key.
+#[derive(Clone, Debug)]
+struct NotedKey {
+    /// Before the changes.
+    before: Option<Arc<Entry>>,
+    /// Now, where that is known without a look: nothing stands above the key and below it, and nothing was noted there since.
+    now: Option<Arc<Entry>>,
 }
 
 impl ChangeRecorder {
@@ -80,19 +89,21 @@ impl ChangeRecorder {
         }
     }
 
-    /// The same where what stands at the key and below it was looked up already.
+    /// The same where what stands at the key and below it was looked up already. Returns whether nothing stands above it and below it.
     pub(super) fn note_with<'a>(
         &mut self,
         view: &View,
         key: &KeyPath,
         below: impl Iterator<Item = (&'a KeyPath, KeyView<'a>)>,
-    ) {
+    ) -> bool {
         if self.has_more {
-            return;
+            return false;
         }
+        let mut is_alone = true;
         for above in key.parents() {
             let seen = view.look(&above);
             if seen.winner.is_some() {
+                is_alone = false;
                 self.remember(&above, seen);
             }
         }
@@ -101,10 +112,19 @@ impl ChangeRecorder {
             self.remember(key, KeyView::default());
         }
         for (at, seen) in below {
+            is_alone &= at == key;
             self.remember(at, seen);
             if self.has_more {
-                return;
+                return false;
             }
+        }
+        is_alone
+    }
+
+    /// An entry wins under a key that was noted, and nothing stands above the key and below it.
+    pub(super) fn note_now(&mut self, key: &KeyPath, entry: &Arc<Entry>) {
+        if let Some(seen) = self.entries.get_mut(key) {
+            seen.now = Some(entry.clone());
         }
     }
 
@@ -127,9 +147,11 @@ impl ChangeRecorder {
     fn remember(&mut self, key: &KeyPath, seen: KeyView<'_>) {
         let is_full = self.entries.len() >= CHANGES_MAX;
         match self.entries.entry(key.clone()) {
-            Place::Occupied(_) => {}
+            Place::Occupied(mut place) => place.get_mut().now = None,
             Place::Vacant(_) if is_full => self.has_more = true,
-            Place::Vacant(place) => drop(place.insert(seen.entry().cloned())),
+            Place::Vacant(place) => {
+                place.insert(NotedKey { before: seen.entry().cloned(), now: None });
+            }
         }
     }
 
@@ -143,8 +165,8 @@ impl ChangeRecorder {
         let ChangeRecorder { entries, snapshot: before, has_more } = std::mem::take(self);
         let mut room = CHANGES_BYTES_MAX;
         let mut changes = DocumentChanges { keys: Vec::new(), has_more };
-        for (key, old) in entries {
-            let new = view.look(&key).entry();
+        for (key, NotedKey { before: old, now }) in entries {
+            let new = now.as_ref().or_else(|| view.look(&key).entry());
             let [before, after] =
                 [old.as_ref(), new].map(|entry| entry.and_then(|entry| entry.value.as_ref()));
             if before == after {

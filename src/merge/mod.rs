@@ -436,16 +436,21 @@ impl Document {
 
     /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.
     fn raise(&mut self, key: &KeyPath, author: &PeerId, entry: &Arc<Entry>) -> Raised {
+        let mut is_alone = false;
         if !self.recorder.is_full() {
             let below = self.merged.at_and_below(key);
             let held = below.clone().next().filter(|(at, _)| *at == key).map(|(_, winner)| winner);
             let goes_above =
                 |held: Winner<'_>| register::compare((*author, entry), (held.author, held.entry)).is_gt();
             if held.is_none_or(goes_above) {
-                self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
+                is_alone = self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
             }
         }
-        self.merged.winners_mut().raise(key.clone(), *author, entry.clone())
+        let raised = self.merged.winners_mut().raise(key.clone(), *author, entry.clone());
+        if is_alone && raised == Raised::Wins {
+            self.recorder.note_now(key, entry);
+        }
+        raised
     }
 
     /// Takes out what won for an author whose layer does not have it any more, and adds the keys that are to be looked at.

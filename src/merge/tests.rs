@@ -75,6 +75,36 @@ fn changes() -> impl Strategy<Value = Vec<Change>> {
 }
 
 proptest! {
+    /// What is reported of a document is the difference of two readings of it, whatever its layers brought in between.
+    #[test]
+    fn the_report_of_changed_layers_equals_the_difference_of_two_readings(
+        states in proptest::collection::vec((0u8..3, changes(), any::<bool>()), 1..12),
+    ) {
+        let mut document = document(3);
+        let mut before = leaves_of(document.view().as_ref());
+        for (sequence, (n, changes, is_report)) in (1u64..).zip(states) {
+            // An object without members is reported where it stands, and no leaf where others stand in it.
+            let is_leaf = |(_, entry): &Change| {
+                let value = entry.as_ref().and_then(|entry| entry.value.as_ref());
+                value.is_none_or(|value| !value.is_empty_object())
+            };
+            // No two entries of a document have one stamp and one author.
+            let stamped = |(at, (key, entry)): (usize, Change)| {
+                let count = sequence * 16 + at as u64;
+                let stamp = |entry: &Entry| Timestamp::from_bits(entry.stamp.bits() + count);
+                (key, entry.map(|entry| Entry { stamp: stamp(&entry), ..entry }))
+            };
+            let changes = changes.into_iter().filter(is_leaf).enumerate().map(stamped).collect();
+            document.put_layer(layer(n, sequence, changes), None, NOW);
+            if is_report {
+                let now = leaves_of(document.view().as_ref());
+                let changes = document.take_changes();
+                prop_assert_eq!(&changes.keys, &differences(&before, &now));
+                before = now;
+            }
+        }
+    }
+
     #[test]
     fn the_order_in_which_layers_come_does_not_matter(
         states in proptest::collection::vec((0u8..3, changes()), 1..8),

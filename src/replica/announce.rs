@@ -13,11 +13,12 @@ impl Replica {
     pub fn announce(&mut self, core: &mut Core, id: &DocumentId, by: Option<(PeerId, Sequence)>) {
         let changes = self.layers.take_changes(id);
         let (author, sequence) = by.unwrap_or((id.owner, Sequence::NONE));
+        let [owner_did, author_did] = [&id.owner, &author].map(|node| core.did_again(node));
         core.event(Event::Changed(view::ChangedView {
             document: self.document_name(core, id),
-            owner: core.did(&id.owner),
+            owner: owner_did,
             name: id.name.as_str().to_owned(),
-            author: core.did(&author),
+            author: author_did,
             by: self.name_of(core, &author),
             sequence: sequence.get(),
             keys: changes.keys,

@@ -4,18 +4,18 @@
 //! changed here, and the states that were held.
 
 use crate::time::Wall;
-use std::collections::btree_map::Entry as Place;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use tombolo_delta::{Limits, Value};
 
-use crate::layer::{Entry, EntryChange, KeyPath, Kind, MapContent, NodePath, Sequence};
+use crate::layer::{EntryChange, KeyPath, Kind, MapContent, Sequence};
 use crate::limits::{
     COMPACT_CHANGES_MAX, DROPPED_KEYS_BYTES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX,
     SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
-use crate::store::{ENTRIES_LOGGED_MAX, KeptState, KnownEntry, LayerWrite, MapBase};
+use crate::replica::change_log::ChangeLog;
+use crate::store::{ENTRIES_LOGGED_MAX, KeptState, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
 /// Bases in use by radio that are kept whatever comes: those that deltas started from, and the states that were sent or heard since, one of
@@ -46,7 +46,7 @@ pub enum KnownBase {
     /// The changes of a map since then, and what was signed with the base.
     Map {
         /// Keys put (`Some`) and dropped (`None`) since the base.
-        changes: Vec<(KeyPath, Option<Entry>)>,
+        changes: Vec<EntryChange>,
         /// Signed time of the base.
         time: Wall,
         /// Audience sequence of the base.
@@ -103,7 +103,7 @@ impl History {
                 let map = map?;
                 let later = changed.since(known.sequence, map).into_iter();
                 Some(KnownBase::Map {
-                    changes: later.map(|key| (key.clone(), map.get(key).cloned())).collect(),
+                    changes: later.map(|key| (key.clone(), map.shared(key).cloned())).collect(),
                     time: known.time,
                     audience_sequence: known.audience_sequence,
                 })
@@ -233,142 +233,6 @@ impl PastState {
 
 fn state_of(base: &MapBase) -> State {
     State { sequence: base.sequence, root_prefix: base.root_prefix }
-}
-
-/// When keys changed, both ways round. Most keys of a large map came together: those are not named one by one.
-#[derive(Debug, Default)]
-pub(super) struct ChangeLog {
-    /// When the keys of the layer changed that stand in none of the two indexes.
-    unnamed: Sequence,
-    at: BTreeMap<KeyPath, KeyChanged>,
-    order: BTreeSet<(Sequence, KeyPath)>,
-    /// Keys that are gone, and bytes that they take in memory: no layer shares them.
-    gone: usize,
-    gone_memory: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct KeyChanged {
-    at: Sequence,
-    is_gone: bool,
-}
-
-impl ChangeLog {
-    /// The log of keys with the sequence at which each last changed, and whether it is gone.
-    fn load<'a>(changed: impl Iterator<Item = (&'a KeyPath, Sequence, bool)> + Clone) -> Self {
-        let mut counts: BTreeMap<Sequence, usize> = BTreeMap::new();
-        changed.clone().for_each(|(_, at, _)| *counts.entry(at).or_default() += 1);
-        let unnamed = counts.into_iter().max_by_key(|(_, count)| *count).map_or(Sequence::NONE, |(at, _)| at);
-        let mut log = ChangeLog { unnamed, ..ChangeLog::default() };
-        for (key, at, is_gone) in changed.filter(|(_, at, is_gone)| *is_gone || *at != unnamed) {
-            log.note(key, is_gone, at);
-        }
-        log
-    }
-
-    fn note(&mut self, key: &KeyPath, is_gone: bool, sequence: Sequence) {
-        let changed = KeyChanged { at: sequence, is_gone };
-        // The key that stands there already shares its memory with other indexes.
-        let (key, old) = match self.at.entry(key.clone()) {
-            Place::Occupied(mut place) => (place.key().clone(), Some(place.insert(changed))),
-            Place::Vacant(place) => {
-                place.insert(changed);
-                (key.clone(), None)
-            }
-        };
-        if let Some(old) = old {
-            self.unlink(&key, old);
-        }
-        if is_gone {
-            self.gone += 1;
-            self.gone_memory += key.memory_bytes();
-        }
-        self.order.insert((sequence, key));
-    }
-
-    /// Names a key no more.
-    fn forget(&mut self, key: &KeyPath) {
-        if let Some(old) = self.at.remove(key) {
-            self.unlink(key, old);
-        }
-    }
-
-    fn unlink(&mut self, key: &KeyPath, old: KeyChanged) {
-        self.order.remove(&(old.at, key.clone()));
-        if old.is_gone {
-            self.gone -= 1;
-            self.gone_memory -= key.memory_bytes();
-        }
-    }
-
-    /// Notes keys that changed together. Where those are all that the layer has now, none has to be named; nor those that are gone, where
-    /// they are too many to be remembered.
-    fn note_all(&mut self, changes: &[EntryChange], sequence: Sequence, are_all: bool, keeps_gone: bool) {
-        if are_all {
-            self.unnamed = sequence;
-        }
-        for (key, entry) in changes {
-            let is_named = if entry.is_some() { !are_all } else { keeps_gone };
-            match is_named {
-                true => self.note(key, entry.is_none(), sequence),
-                false => self.forget(key),
-            }
-        }
-    }
-
-    /// When a key was last seen to change.
-    fn seen(&self, key: &KeyPath, map: &MapContent) -> Option<Sequence> {
-        match self.at.get(key) {
-            Some(changed) => Some(changed.at),
-            None => map.get(key).map(|_| self.unnamed),
-        }
-    }
-
-    /// All entries of the layer's present content, each with when it was last seen to change.
-    fn all_known(&self, map: &MapContent) -> Vec<KnownEntry> {
-        let mut all = Vec::with_capacity(map.len());
-        for (key, entry) in map.below(NodePath::ROOT) {
-            let changed_at = self.at.get(key).map_or(self.unnamed, |changed| changed.at);
-            all.push((key.clone(), entry.clone(), changed_at));
-        }
-        all
-    }
-
-    /// The named keys that changed after `sequence`, with when they did.
-    fn named_since(&self, sequence: Sequence) -> impl Iterator<Item = &(Sequence, KeyPath)> {
-        let after = sequence.next().map(|next| (next, KeyPath::lowest()));
-        after.into_iter().flat_map(|from| self.order.range(from..))
-    }
-
-    /// The keys that changed after `sequence`, in the order in which they did. `map` is the layer's present content.
-    fn since<'a>(&'a self, sequence: Sequence, map: &'a MapContent) -> Vec<&'a KeyPath> {
-        let named = self.named_since(sequence).map(|(at, key)| (*at, key));
-        if self.unnamed <= sequence {
-            return named.map(|(_, key)| key).collect();
-        }
-        let unnamed = map.iter().map(|(key, _)| key).filter(|key| !self.at.contains_key(key));
-        let mut all: Vec<_> = named.chain(unnamed.map(|key| (self.unnamed, key))).collect();
-        all.sort_unstable();
-        all.into_iter().map(|(_, key)| key).collect()
-    }
-
-    /// Whether at most so many keys have changed after `sequence`, of a layer that has so many.
-    fn has_changed_within(&self, sequence: Sequence, most: usize, keys: usize) -> bool {
-        let unnamed = match self.unnamed > sequence {
-            true => keys.saturating_sub(self.at.len() - self.gone),
-            false => 0,
-        };
-        most.checked_sub(unnamed).is_some_and(|most| self.named_since(sequence).nth(most).is_none())
-    }
-
-    /// Forgets the keys that are gone; returns them, and when the last of them went.
-    fn forget_gone(&mut self) -> (Vec<KeyPath>, Sequence) {
-        let is_gone = |key: &KeyPath| self.at.get(key).is_some_and(|changed| changed.is_gone);
-        let gone: Vec<_> = self.order.iter().filter(|(_, key)| is_gone(key)).cloned().collect();
-        gone.iter().for_each(|(_, key)| self.forget(key));
-        let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
-        (gone.into_iter().map(|(_, key)| key).collect(), last)
-    }
 }
 
 /// Keeps the replaced state of a snapshot as a base, and forgets others so that number and bytes stay within bounds, of bytes also what
@@ -542,7 +406,8 @@ mod tests {
             audience_sequence: Sequence::NONE,
         };
         for n in 1..=DROPPED_KEYS_KEPT_MAX as u64 + 1 {
-            log.note(&KeyPath::parse(&format!("k{n}")).unwrap(), true, sequence(n));
+            let listed = log.note(&KeyPath::parse(&format!("k{n}")).unwrap(), true, sequence(n));
+            log.list(sequence(n), listed);
         }
         bases.extend([head(1), head(DROPPED_KEYS_KEPT_MAX as u64 + 1)]);
         let gone = trim_bases(&mut bases, &mut log);

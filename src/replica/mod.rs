@@ -17,7 +17,7 @@
 //! | `apply` | the one gate for layers of others |
 //! | `base` | from a delta to a candidate state, on the base that it names |
 //! | `store` | a new state enters memory and the next commit |
-//! | `layers`, `history` | layers held, and the older states that deltas start from |
+//! | `layers`, `history`, `change_log` | layers held, the older states that deltas start from, when keys changed |
 //! | `rights` | audiences, writers, peers |
 //! | `serve` | what a peer may have, and the deltas and parts that lead there |
 //! | `recovery` | own states that this disk does not have |
@@ -28,6 +28,7 @@
 mod announce;
 mod apply;
 mod base;
+mod change_log;
 mod ending;
 mod history;
 mod layers;

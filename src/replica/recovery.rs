@@ -47,8 +47,9 @@ pub struct Recovery {
     withheld: BTreeMap<LayerHash, Withheld>,
     /// States that were asked for: once is enough.
     settled: BTreeSet<(LayerHash, State)>,
-    /// Keys written since the start, per document with an own layer: a restore keeps these. Only looked up, so their order is not seen.
-    written: BTreeMap<DocumentId, HashSet<KeyPath>>,
+    /// Keys written since the start, by their hashes, per document with an own layer: a restore keeps these. Only looked up, so their order
+    /// is not seen.
+    written: BTreeMap<DocumentId, HashSet<u64>>,
     /// Set when another machine signs with this node's key: nothing is signed any more.
     stopped: Option<StopReason>,
     /// What a peer's answer is waited for.
@@ -188,7 +189,8 @@ impl Recovery {
 
     /// Notes keys of a document that are written here now; a restore keeps them.
     pub fn note_written(&mut self, document: &DocumentId, keys: impl IntoIterator<Item = KeyPath>) {
-        self.written.entry(document.clone()).or_default().extend(keys);
+        let hashes = keys.into_iter().map(|key| key.hash64());
+        self.written.entry(document.clone()).or_default().extend(hashes);
     }
 
     // ---- a newer state: writes wait for it ---------------------------------------------------------------
@@ -533,7 +535,7 @@ impl Replica {
             let at = seen(key);
             let here = at.is_some_and(|at| at > their_sequence);
             let before = at.is_some_and(|at| at <= parted_after);
-            let is_new = written.is_some_and(|written| written.contains(key));
+            let is_new = written.is_some_and(|written| written.contains(&key.hash64()));
             match (ours.get(key), theirs.get(key)) {
                 (Some(_), _) if is_new => WinningSide::Held,
                 (_, None) | (None, _) if here => WinningSide::Held,

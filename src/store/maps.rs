@@ -129,21 +129,22 @@ impl<'a> MapState<'a> {
         if let Some(AllEntries { entries, keeps_dropped }) = all {
             blocks::put_all(transaction, number, entries, keeps_dropped)?;
         }
-        let with_record = |(key, state)| (records::key_record(key), key, state);
-        let mut changed: Vec<(Vec<u8>, &KeyPath, KeyState<'_>)> =
-            entries.into_iter().map(with_record).collect();
+        let mut changed = entries;
         // In the order of the table: neighbours then go into one page, one after the other. Of one key the last state counts.
-        changed.sort_by(|(a, ..), (b, ..)| a.cmp(b));
+        changed.sort_by(|(a, _), (b, _)| a.cmp_records(b));
         let blocks = transaction.open_table(BLOCKS)?;
         let mut table = transaction.open_table(ENTRIES)?;
-        for states in changed.chunk_by(|(a, ..), (b, ..)| a == b) {
-            let Some((record, key, state)) = states.last() else { continue };
+        let (mut record, mut content) = (Vec::new(), Vec::new());
+        for states in changed.chunk_by(|(a, _), (b, _)| a == b) {
+            let Some((key, state)) = states.last() else { continue };
+            record = records::key_record_in(record, key);
             let at = (number, record.as_slice());
             match state {
                 KeyState::Changed(entry, seen) => {
-                    table.insert(at, records::entry_record(key, *entry, *seen).as_slice())?;
+                    content = records::entry_record_in(content, key, *entry, *seen);
+                    table.insert(at, content.as_slice())?;
                 }
-                KeyState::Forgotten => match blocks::note_of_forgotten(&blocks, number, key, record)? {
+                KeyState::Forgotten => match blocks::note_of_forgotten(&blocks, number, key, &record)? {
                     Some(note) => drop(table.insert(at, note)?),
                     None => drop(table.remove(at)?),
                 },

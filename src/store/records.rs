@@ -207,8 +207,15 @@ pub(super) fn read_state(sequence: Sequence, bytes: &[u8]) -> Result<KeptState, 
     fields().ok_or(StoreError::Damaged("state"))
 }
 
-pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Sequence) -> Vec<u8> {
-    let mut out = CborWriter::with_capacity(192);
+/// The record of an entry, in the place of what a buffer holds.
+pub(super) fn entry_record_in(
+    mut buffer: Vec<u8>,
+    key: &KeyPath,
+    entry: Option<&Entry>,
+    changed_at: Sequence,
+) -> Vec<u8> {
+    buffer.clear();
+    let mut out = CborWriter::appending(buffer);
     out.array(1 + usize::from(entry.is_some())).unsigned(changed_at.get());
     if let Some(entry) = entry {
         entry.write(key, &mut out);
@@ -218,6 +225,14 @@ pub(super) fn entry_record(key: &KeyPath, entry: Option<&Entry>, changed_at: Seq
 
 pub(super) fn key_record(key: &KeyPath) -> Vec<u8> {
     key.to_cbor()
+}
+
+/// The same in the place of what a buffer holds.
+pub(super) fn key_record_in(mut buffer: Vec<u8>, key: &KeyPath) -> Vec<u8> {
+    buffer.clear();
+    let mut out = CborWriter::appending(buffer);
+    key.write(&mut out);
+    out.finish()
 }
 
 pub(super) fn read_key(bytes: &[u8]) -> Result<KeyPath, StoreError> {
