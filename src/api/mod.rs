@@ -21,7 +21,6 @@ pub mod client;
 mod conditions;
 pub mod description;
 mod health;
-mod held;
 pub(crate) mod json;
 pub mod routes;
 pub mod rpc;

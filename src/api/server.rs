@@ -24,7 +24,6 @@ use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all, serve_co
 use super::body::{self, BodyBudget};
 use super::conditions::{self, ConditionedCommand};
 use super::description::DESCRIPTION;
-use super::held::{AnswerPlaces, held};
 use super::routes::{self, ApiRequest, RouteError};
 use super::slots::{Slot, Slots};
 use super::socket::{LastingSocket, SocketGroup};
@@ -100,7 +99,6 @@ pub(crate) struct ServerContext {
     client: NodeClient,
     watchers: Slots,
     bodies: BodyBudget,
-    answers: AnswerPlaces,
     stopped: watch::Receiver<bool>,
 }
 
@@ -108,8 +106,7 @@ impl ServerContext {
     /// The context of a server that ends when `stopped` changes.
     pub(crate) fn new(client: NodeClient, stopped: watch::Receiver<bool>) -> Self {
         let watchers = Slots::new(WATCHERS_MAX, WATCHERS_PER_CLIENT_MAX);
-        let (bodies, answers) = Default::default();
-        ServerContext { client, watchers, bodies, answers, stopped }
+        ServerContext { client, watchers, bodies: BodyBudget::default(), stopped }
     }
 
     /// The context of one connection.
@@ -182,13 +179,7 @@ where
             Err(error) => refusal(&error),
         },
         Ok(ApiRequest::Description) => whole(StatusCode::OK, DESCRIPTION.into()),
-        Ok(ApiRequest::Command(command)) => {
-            match context.server.answers.take(&command, context.connection.client()).await {
-                Ok(None) => command_answer(command, &head, client).await,
-                Ok(Some(place)) => held(command_answer(command, &head, client).await, place).await,
-                Err(busy) => *busy,
-            }
-        }
+        Ok(ApiRequest::Command(command)) => command_answer(command, &head, client).await,
     };
     if is_head { without_body(answer) } else { answer }
 }
