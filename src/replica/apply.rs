@@ -317,11 +317,14 @@ impl Replica {
 
     // ---- large layers ------------------------------------------------------------------------------------
 
-    /// Whether the quotas of the owner, and what all owners share, have room for a layer.
+    /// Whether the quotas of the owner, and what all owners share, have room for a layer. What the engine itself writes is taken in any
+    /// case: a few snapshots for each owner, without which rights would stay as they were, and ends would make no room.
     fn has_room_for(&self, core: &Core, id: &LayerId, size: LayerSize, drops_document: bool) -> bool {
         let shared = PeersMemory { me: core.me, bytes_max: core.settings.peers_memory_max };
-        self.layers.has_room_for(id, size, drops_document)
-            && self.layers.leaves_room_for(id, size, drops_document, shared)
+        id.document.name.is_reserved()
+            || self.layers.does_not_grow(id, size)
+            || self.layers.has_room_for(id, size, drops_document)
+                && self.layers.leaves_room_for(id, size, drops_document, shared)
     }
 
     fn begin_transfer(&mut self, core: &mut Core, origin: &Origin, signed: SignedHead) -> ApplyOutcome {

@@ -322,6 +322,12 @@ impl Layers {
         !too_many && self.of_owner_with(id, size, drops_document).fits()
     }
 
+    /// Whether a layer that is held takes no more in its new state: a quota that has been reached keeps no deletion out.
+    pub fn does_not_grow(&self, id: &LayerId, size: LayerSize) -> bool {
+        let held = self.documents.get(&id.document).map(|held| held.size_of_layer(&id.author));
+        held.is_some_and(|held| size.cbor <= held.cbor && size.memory <= held.memory)
+    }
+
     /// Whether the documents of all other owners together leave room for a layer of one of them. An owner that takes no more than an
     /// equal share is never refused: what one has filled is not missing to the next.
     pub fn leaves_room_for(

@@ -255,6 +255,27 @@ fn peers_share_a_limit_and_none_takes_the_share_of_another() {
     assert!(layers.leaves_room_for(&of(other), size(bytes_max), false, shared), "what is removed makes room");
 }
 
+/// A peer that has used up its room may still change rights and take back what it wrote: else nothing could make room.
+#[test]
+fn a_quota_that_is_reached_refuses_neither_rights_nor_what_makes_room() {
+    let (mut owner, mut reader, id) = pair();
+    reader.core.settings.peers_memory_max = 0;
+    let base = reader.replica.state(&id);
+    owner.set(&id.document, &[("b", Some(2))]);
+    let grown = owner.supply(reader.me(), &id, base);
+    let outcome = reader.receive(owner.me(), grown);
+    assert!(matches!(outcome, ApplyOutcome::Refused(_, Refusal::Quota)), "{outcome:?}");
+    owner.trust(PeerId([9; 32]), TrustLevel::Observer);
+    owner.sign_audience();
+    let audience = owner.core.own_layer(&owner.core.own_document(DocumentName::AUDIENCE));
+    let message = owner.supply(reader.me(), &audience, None);
+    assert!(matches!(reader.receive(owner.me(), message), ApplyOutcome::Stored(_)));
+    owner.set(&id.document, &[("a", None), ("b", None)]);
+    let shrunk = owner.supply(reader.me(), &id, None);
+    assert!(matches!(reader.receive(owner.me(), shrunk), ApplyOutcome::Stored(_)));
+    assert_eq!(reader.value(&id.document), owner.value(&id.document));
+}
+
 /// Older states of a snapshot count as well, and stay within what the owner's quota has left.
 #[test]
 fn older_states_count_in_the_quota() {
