@@ -19,9 +19,10 @@ impl Replica {
         let mut frontier = Frontier::default();
         for layer in self.layers.layers() {
             let head = layer.head();
-            if self.federation.participates(&head.layer.document)
-                && self.federation.may_receive(peer, &head.layer, head.audience_sequence)
-            {
+            // What this node has written itself it holds also where it takes part no more.
+            let is_held = head.layer.author == self.federation.me()
+                || self.federation.participates(&head.layer.document);
+            if is_held && self.federation.may_receive(peer, &head.layer, head.audience_sequence) {
                 frontier.set(head.layer.hash(), Some(State::of(&layer.signed)));
             }
         }

@@ -47,12 +47,13 @@ impl<'a> NodeReport<'a> {
 
     fn lag_by_link(&self, peer: &PeerId) -> StepView {
         let lag = self.unicast.lag(peer).unwrap_or_default();
-        let in_step = lag.confirmed && lag.we_lack == 0 && lag.they_lack == 0;
+        let they_lack = lag.they_lack + lag.no_room_there;
+        let in_step = lag.confirmed && lag.we_lack == 0 && they_lack == 0;
         let known = |count: usize| lag.known.then_some(count);
         StepView {
             state: if in_step { "in step" } else { "catching up" },
             we_lack: known(lag.we_lack),
-            they_lack: known(lag.they_lack),
+            they_lack: known(they_lack),
             ..StepView::default()
         }
     }
@@ -122,6 +123,8 @@ impl<'a> NodeReport<'a> {
             .map(|id| format!("{}/{}", self.name_of(&id.document.owner), id.document.name.as_str()));
         let (kind, waits_for, leaves_in) = match (lag.kind, radio) {
             (LagKind::WeLack, _) => ("we_lack", "peer", None),
+            (LagKind::NoRoomHere, _) => ("we_lack", "room", None),
+            (LagKind::NoRoomThere, _) => ("they_lack", "room", None),
             (LagKind::Unacknowledged, _) => ("unacknowledged", "acknowledgement", None),
             (LagKind::TheyLack, None) => ("they_lack", "turn", None),
             (LagKind::TheyLack, Some(radio)) => match self.wait_for_air(radio, id.as_ref()) {
@@ -136,6 +139,14 @@ impl<'a> NodeReport<'a> {
         let words = match (lag.kind, leaves_in) {
             (LagKind::WeLack, _) => {
                 format!("this node lacks the newest of {what}, and waits for {name} to send it")
+            }
+            (LagKind::NoRoomHere, _) => {
+                format!(
+                    "this node does not take the newest of {what}: its owner has used up the room (`quota`)"
+                )
+            }
+            (LagKind::NoRoomThere, _) => {
+                format!("{name} does not take {what}: its owner has used up the room there (`quota`)")
             }
             (LagKind::Unacknowledged, _) => format!("{what} was sent, and waits for its acknowledgement"),
             (LagKind::TheyLack, Some(wait)) => format!("{what} waits for airtime: leaves in {}", span(wait)),

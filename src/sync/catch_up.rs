@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use tombolo_transports::PeerId;
 
 use crate::layer::{LayerHash, Sequence};
-use crate::limits::{NOTICE_DELAY, REFUSAL_HOLD, WANT_RETRY, WANT_TRIES_MAX, WANTS_MAX};
+use crate::limits::{
+    FRONTIER_ENTRIES_MAX, NOTICE_DELAY, REFUSAL_HOLD, WANT_RETRY, WANT_TRIES_MAX, WANTS_MAX,
+};
 use crate::sync::frontier::State;
 use crate::sync::message::Message;
 use crate::sync::{Engine, Output, PeerSync};
@@ -47,6 +49,22 @@ impl Engine {
                 break;
             }
             self.wants.insert(*layer, Want { at: now + wait, tries: 0, asked: None, shown_by: peer });
+        }
+        self.send_refusals(now, peer);
+    }
+
+    /// Sends a peer word of what it has and this node refuses, once: another peer may have been asked for it.
+    fn send_refusals(&mut self, now: Mono, peer: PeerId) {
+        let Some(sync) = self.peers.get_mut(&peer) else { return };
+        let mut refused = Vec::new();
+        for (layer, refusal) in &self.refusing {
+            let shown = sync.theirs.get(layer).filter(|state| refusal.covers(now, *state));
+            if shown.is_some() && refused.len() < FRONTIER_ENTRIES_MAX && sync.refusals_sent.insert(*layer) {
+                refused.push((*layer, refusal.sequence, refusal.reason));
+            }
+        }
+        if !refused.is_empty() {
+            self.send(peer, Message::Refused(refused));
         }
     }
 

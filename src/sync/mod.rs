@@ -50,6 +50,8 @@ pub struct LinkLag {
     pub we_lack: usize,
     /// Layers that this node has newer than it.
     pub they_lack: usize,
+    /// Layers of this node that it has no room for.
+    pub no_room_there: usize,
     /// Whether its last report agrees with what it is believed to have.
     pub confirmed: bool,
     /// Whether it has reported what it has at all: before that, the numbers mean nothing.
@@ -121,6 +123,7 @@ impl Engine {
             Input::Received { peer, message } => self.received(now, peer, message),
             Input::RightsChanged => {
                 self.refusing.clear();
+                self.peers.values_mut().for_each(|sync| sync.refusals_sent.clear());
                 // What had to wait for rights is asked for now.
                 for want in self.wants.values_mut() {
                     want.at = want.at.min(now + WANT_DELAY);
@@ -128,11 +131,14 @@ impl Engine {
             }
             Input::Refuse { peer, layer, sequence, reason, lasting } => {
                 // What rights forbid is forbidden until they change.
-                let refusal = match lasting {
-                    true => OwnRefusal { up_to: None, until: Mono::NEVER },
-                    false => OwnRefusal { up_to: Some(sequence), until: now + REFUSAL_HOLD },
+                let (up_to, until) = match lasting {
+                    true => (None, Mono::NEVER),
+                    false => (Some(sequence), now + REFUSAL_HOLD),
                 };
-                self.hold_refusal(now, layer, refusal);
+                self.hold_refusal(now, layer, OwnRefusal { up_to, until, sequence, reason });
+                if let Some(sync) = self.peers.get_mut(&peer) {
+                    sync.refusals_sent.insert(layer);
+                }
                 self.send(peer, Message::Refused(vec![(layer, sequence, reason)]));
             }
             Input::TooEarly { peer, layer, state } => {
@@ -185,7 +191,12 @@ impl Engine {
         let sync = self.peers.get(peer)?;
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
         Some(LinkLag {
-            we_lack: sync.theirs.iter().filter(|(l, s)| newer(**s, self.held.get(l))).count(),
+            we_lack: sync
+                .theirs
+                .iter()
+                .filter(|(l, s)| newer(**s, self.held.get(l)) && !self.is_forbidden(l))
+                .count(),
+            no_room_there: sync.without_room().count(),
             they_lack: sync
                 .ours
                 .iter()
@@ -200,7 +211,10 @@ impl Engine {
     pub fn layer_lags(&self, peer: &PeerId) -> Vec<LayerLag> {
         let Some(sync) = self.peers.get(peer).filter(|sync| sync.met) else { return Vec::new() };
         let newer = |a: State, b: Option<State>| b.is_none_or(|b| a > b);
-        let we_lack = sync.theirs.iter().filter(|(layer, state)| newer(**state, self.held.get(layer)));
+        let we_lack = sync
+            .theirs
+            .iter()
+            .filter(|(layer, state)| newer(**state, self.held.get(layer)) && !self.is_forbidden(layer));
         let they_lack = sync.ours.iter().filter(|(layer, state)| {
             newer(**state, sync.theirs.get(layer)) && !sync.refused.contains_key(layer)
         });
@@ -211,10 +225,23 @@ impl Engine {
             is_fresh_state: false,
             sequences: Some(state.ahead_of(other)),
         };
-        let we_lack = we_lack.map(|(layer, state)| lag(layer, LagKind::WeLack, *state, self.held.get(layer)));
+        let we_lack = we_lack.map(|(layer, state)| {
+            let kind = match self.refusing.get(layer).is_some_and(|refusal| refusal.is_of(*state)) {
+                true => LagKind::NoRoomHere,
+                false => LagKind::WeLack,
+            };
+            lag(layer, kind, *state, self.held.get(layer))
+        });
+        let no_room = sync.without_room();
+        let no_room = no_room.map(|(layer, state)| lag(layer, LagKind::NoRoomThere, state, None));
         let they_lack =
             they_lack.map(|(layer, state)| lag(layer, LagKind::TheyLack, *state, sync.theirs.get(layer)));
-        we_lack.chain(they_lack).collect()
+        we_lack.chain(no_room).chain(they_lack).collect()
+    }
+
+    /// Whether this node takes nothing of a layer, as rights or its operator have it.
+    fn is_forbidden(&self, layer: &LayerHash) -> bool {
+        self.refusing.get(layer).is_some_and(OwnRefusal::is_lasting)
     }
 
     /// Remembers a refusal, if there is room, and asks for the layer no more.
@@ -424,6 +451,9 @@ impl Engine {
                     sync.note_news(layer, now);
                 }
                 sync.note_shown(layer, state);
+                if sync.ours.get(&layer).is_none_or(|ours| ours <= state) {
+                    sync.refused.remove(&layer);
+                }
             }
         }
         // Its answer is newer than the heartbeat that caused the question.

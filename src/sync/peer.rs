@@ -33,6 +33,8 @@ pub(super) struct PeerSync {
     pub(super) answers: (u64, u32),
     /// What it refused, and until when that holds.
     pub(super) refused: BTreeMap<LayerHash, Mono>,
+    /// What this node refuses and it was sent word of.
+    pub(super) refusals_sent: BTreeSet<LayerHash>,
     /// Since when a layer differs between the two. An entry counts only while it does.
     pub(super) differs_since: BTreeMap<LayerHash, Mono>,
 }
@@ -77,6 +79,12 @@ impl PeerSync {
             assumed.set(*layer, Some(*state));
         }
         self.theirs = assumed;
+    }
+
+    /// What this node holds for it and it has no room for. A refusal for want of rights holds for ever.
+    pub(super) fn without_room(&self) -> impl Iterator<Item = (&LayerHash, State)> {
+        let refused = self.refused.iter().filter(|(_, until)| **until != Mono::NEVER);
+        refused.filter_map(|(layer, _)| Some((layer, self.ours.get(layer)?)))
     }
 
     /// A state is sent to it.

@@ -146,7 +146,7 @@ pub struct DocumentLagView {
     /// Since when, RFC 3339, as far as that is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<String>,
-    /// What it waits for: `acknowledgement`, `airtime`, `turn`, `peer`, `link`.
+    /// What it waits for: `acknowledgement`, `airtime`, `turn`, `peer`, `room`, `link`.
     pub waits_for: &'static str,
     /// By how many sequences, where both states are known.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -143,6 +143,52 @@ fn a_document_that_a_reader_forgets_stays_away_until_it_is_taken_again() {
     assert!(wire.status(0).alarms.is_empty() && wire.status(1).alarms.is_empty());
 }
 
+/// What a reader has deleted for itself is lacking on neither side: they are in step all the same, also with the writers' parts of it.
+#[test]
+fn a_document_that_a_reader_forgets_is_not_awaited() {
+    let mut wire = friends(3);
+    wire.create(0, "notes");
+    wire.set(0, "notes", "k", "v").unwrap();
+    wire.pass(2_000);
+    wire.set(2, "n0/notes", "theirs", "w").unwrap();
+    wire.pass(2_000);
+    assert_eq!(delete(&mut wire, 1, "n0/notes", false), Ok(DeletedScope::Here));
+    let all_in_step = |wire: &mut Wire, when: &str| {
+        for at in 0..3 {
+            for row in wire.status(at).peers {
+                assert_eq!((row.step.state, row.behind.len()), ("in step", 0), "{when}, node {at}: {row:?}");
+            }
+        }
+    };
+    wire.pass(60_000);
+    all_in_step(&mut wire, "after the deletion");
+    wire.set(0, "notes", "k", "later").unwrap();
+    wire.set(2, "n0/notes", "theirs", "later").unwrap();
+    wire.pass(60_000);
+    all_in_step(&mut wire, "after later writes");
+}
+
+/// A document that does not come for want of room is named as that on both sides.
+#[test]
+fn a_document_without_room_is_named_on_both_sides() {
+    let mut wire = friends(2);
+    wire.create(0, "notes");
+    wire.pass(2_000);
+    wire.nodes[1].core.settings.peers_memory_max = 0;
+    wire.set(0, "notes", "k", "v").unwrap();
+    wire.pass(60_000);
+    for (at, kind) in [(0, "they_lack"), (1, "we_lack")] {
+        let row = &wire.status(at).peers[0];
+        let behind: Vec<_> = row.behind.iter().map(|lag| (lag.kind, lag.waits_for)).collect();
+        assert_eq!((row.step.state, behind), ("catching up", vec![(kind, "room")]), "node {at}: {row:?}");
+    }
+    wire.ask(0, Write::Delete { doc: "notes".into(), undo: false }).unwrap();
+    wire.pass(60_000);
+    for at in 0..2 {
+        assert_eq!(wire.status(at).peers[0].step.state, "in step", "node {at}");
+    }
+}
+
 #[test]
 fn what_the_engine_keeps_is_not_deleted() {
     let mut wire = friends(2);

@@ -163,7 +163,7 @@ impl BroadcastChannel {
                     // A report that comes later and does not show it makes it lacking.
                     LagKind::Unacknowledged => true,
                     LagKind::TheyLack => since.is_some_and(waits_its_turn),
-                    LagKind::WeLack => false,
+                    LagKind::WeLack | LagKind::NoRoomHere | LagKind::NoRoomThere => false,
                 }
         };
         self.listeners.get(peer)?.lags(self.ours(), is_fresh)

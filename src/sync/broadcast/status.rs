@@ -56,6 +56,10 @@ pub enum LagKind {
     TheyLack,
     /// It was sent, and the listener has not acknowledged it yet.
     Unacknowledged,
+    /// This node lacks it, and does not take it: its owner has used up the room that this node has.
+    NoRoomHere,
+    /// The listener does not take it for that reason.
+    NoRoomThere,
 }
 
 impl Lag {
