@@ -20,7 +20,7 @@ use std::fmt;
 ///
 /// An error where the value has no place in a tree: a map key that is neither text nor integer, or a number out of range.
 pub fn to_value<T: Serialize + ?Sized>(t: &T) -> Result<Value, SerdeError> {
-    let cbor = Cbor::serialized(t).map_err(|e| SerdeError::Type(e.to_string()))?;
+    let cbor = Cbor::serialized(t).map_err(type_error)?;
     from_ciborium(cbor, 0)
 }
 
@@ -30,7 +30,13 @@ pub fn to_value<T: Serialize + ?Sized>(t: &T) -> Result<Value, SerdeError> {
 ///
 /// An error where the tree is no value of that type.
 pub fn from_value<T: DeserializeOwned>(value: &Value) -> Result<T, SerdeError> {
-    to_ciborium(value).deserialized().map_err(|e| SerdeError::Type(e.to_string()))
+    to_ciborium(value).deserialized().map_err(type_error)
+}
+
+/// What a type's own conversion reports, without the name of the error around it.
+fn type_error(error: ciborium::value::Error) -> SerdeError {
+    let ciborium::value::Error::Custom(text) = error;
+    SerdeError::Type(text)
 }
 
 fn from_ciborium(cbor: Cbor, depth: usize) -> Result<Value, SerdeError> {

@@ -10,7 +10,7 @@ use super::CallError;
 use super::documents::read;
 pub use crate::merge::KeyChange;
 use crate::merge::{Leaves, differences, leaves_of};
-use crate::node::{CommandError, Event};
+use crate::node::{CommandError, Event, Query, Reply};
 use crate::runtime::NodeClient;
 use crate::runtime::journal::{EventGap, EventReader};
 
@@ -29,9 +29,10 @@ pub struct Changes {
 impl Changes {
     pub(super) async fn of(client: NodeClient, doc: String) -> Result<Self, CallError> {
         let events = client.events();
-        let known = read_leaves(&client, &doc).await?;
+        let mut watched = WatchedDocument { doc, is_fixed: false };
+        let known = watched.read_leaves(&client).await?;
         let (sender, receiver) = mpsc::channel(CHANGES_MAX);
-        tokio::spawn(follow(client, doc, events, known, sender));
+        tokio::spawn(follow(client, watched, events, known, sender));
         Ok(Changes { receiver })
     }
 
@@ -52,12 +53,12 @@ impl Stream for Changes {
 /// Reads the document after each event that may concern it, and hands over what differs.
 async fn follow(
     client: NodeClient,
-    doc: String,
+    mut watched: WatchedDocument,
     mut events: EventReader,
     mut known: Leaves,
     sender: mpsc::Sender<KeyChange>,
 ) {
-    let name = doc.rsplit_once('/').map_or(&*doc, |(_, name)| name).to_owned();
+    let name = watched.doc.rsplit_once('/').map_or(&*watched.doc, |(_, name)| name).to_owned();
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -71,7 +72,7 @@ async fn follow(
         if !concerns {
             continue;
         }
-        let Ok(now) = read_leaves(&client, &doc).await else { return };
+        let Ok(now) = watched.read_leaves(&client).await else { return };
         for change in differences(&known, &now) {
             if sender.send(change).await.is_err() {
                 return;
@@ -96,13 +97,38 @@ fn concerns(event: &Event, name: &str) -> bool {
     }
 }
 
-/// The document as it reads now; one that is not there is empty.
-async fn read_leaves(client: &NodeClient, doc: &str) -> Result<Leaves, CallError> {
-    match read(client, doc, None).await {
-        Ok(value) => Ok(leaves_of(Some(&value))),
-        Err(error) => match error.refusal() {
-            Some(CommandError::UnknownDocument(_) | CommandError::UnknownPeer(_)) => Ok(Leaves::new()),
-            _ => Err(error),
-        },
+/// The document that is watched. Once it is there it is named by its owner's identity: another name of the owner, or another document
+/// of its name, changes nothing in it.
+struct WatchedDocument {
+    doc: String,
+    is_fixed: bool,
+}
+
+impl WatchedDocument {
+    /// The document as it reads now; one that is not there is empty.
+    async fn read_leaves(&mut self, client: &NodeClient) -> Result<Leaves, CallError> {
+        if !self.is_fixed
+            && let Some(doc) = fixed_name(&self.doc, client).await?
+        {
+            *self = WatchedDocument { doc, is_fixed: true };
+        }
+        match read(client, &self.doc, None).await {
+            Ok(value) => Ok(leaves_of(Some(&value))),
+            Err(error) => match error.refusal() {
+                Some(CommandError::UnknownDocument(_) | CommandError::UnknownPeer(_)) => Ok(Leaves::new()),
+                _ => Err(error),
+            },
+        }
     }
+}
+
+/// The name of a document with the identity of its owner: of the one that it names in full, else of the only one that is called so.
+async fn fixed_name(doc: &str, client: &NodeClient) -> Result<Option<String>, CallError> {
+    let Reply::Documents(rows) = client.command(Query::List).await? else {
+        return Err(CallError::Unexpected);
+    };
+    let in_full = rows.iter().find(|row| row.document == doc);
+    let mut called = rows.iter().filter(|row| row.name == doc);
+    let found = in_full.or_else(|| called.next().filter(|_| called.next().is_none()));
+    Ok(found.map(|row| format!("{}/{}", row.owner, row.name)))
 }

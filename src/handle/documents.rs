@@ -197,7 +197,12 @@ impl<T: DeserializeOwned> SnapshotHandle<T> {
     pub async fn get(&self) -> Result<Option<T>, CallError> {
         match self.document.value().await {
             Ok(Value::Null) => Ok(None),
-            Ok(value) => tombolo_delta::from_value(&value).map(Some).map_err(CallError::Type),
+            Ok(value) => match tombolo_delta::from_value(&value) {
+                Ok(state) => Ok(Some(state)),
+                // A new snapshot is an object without members.
+                Err(_) if value == Value::Map(tombolo_delta::Map::new()) => Ok(None),
+                Err(error) => Err(CallError::Type(error)),
+            },
             Err(error) => match error.refusal() {
                 Some(CommandError::UnknownDocument(_)) => Ok(None),
                 _ => Err(error),

@@ -435,6 +435,51 @@ mod tests {
         (0..count).map(|n| (format!("k{n}"), Value::from(n))).collect()
     }
 
+    /// A snapshot that was made and not yet written has no state, whatever its type asks for.
+    #[tokio::test]
+    async fn a_new_snapshot_has_no_state_yet() {
+        let folder = tempfile::tempdir().unwrap();
+        let node = Tombolo::open(folder.path(), Settings::on_loopback("attic")).await.unwrap();
+        let report = node.create_snapshot::<(u8, String)>("report").await.unwrap();
+        assert_eq!(report.get().await.unwrap(), None);
+        report.put(&(1, "a".to_owned())).await.unwrap();
+        assert_eq!(report.get().await.unwrap(), Some((1, "a".to_owned())));
+        let other = node.snapshot::<u8>("report").get().await.unwrap_err().to_string();
+        assert!(other.starts_with("the value is of another type: invalid type"), "{other}");
+        node.shutdown().await;
+    }
+
+    /// A peer that gets another name here has still the same document: a watcher of it sees no change but those that are made.
+    #[tokio::test]
+    async fn a_watched_document_does_not_depend_on_the_name_of_its_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        let attic = Tombolo::open(folder.path().join("attic"), Settings::on_loopback("attic")).await.unwrap();
+        let boat = Tombolo::open(folder.path().join("boat"), Settings::on_loopback("boat")).await.unwrap();
+        let plan = attic.create_map("plan").await.unwrap();
+        plan.set("monday", &1).await.unwrap();
+        let code = attic.invite(crate::TrustLevel::Trusted, Duration::from_secs(60)).await.unwrap();
+        boat.join(&code).await.unwrap();
+        attic.in_step("boat").await.unwrap();
+        let mut changes = boat.map("attic/plan").watch().await.unwrap();
+        let name = crate::node::Admin::Rename { peer: "attic".into(), name: "loft".into() };
+        boat.command(name).await.unwrap();
+        plan.set("tuesday", &2).await.unwrap();
+        let change = changes.next().await.unwrap();
+        assert_eq!((change.key.as_str(), change.new), ("tuesday", Some(Value::from(2u64))));
+        attic.shutdown().await;
+        boat.shutdown().await;
+    }
+
+    /// An address that this machine does not have is named.
+    #[tokio::test]
+    async fn an_address_of_another_machine_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut settings = Settings::on_loopback("attic");
+        settings.config.lan.listen = vec![SocketAddr::from(([192, 0, 2, 1], 1))];
+        let Err(error) = Tombolo::open(folder.path(), settings).await else { panic!("it listens") };
+        assert!(error.to_string().contains("192.0.2.1:1"), "{error}");
+    }
+
     /// Between the slices the node answers others, and the end is what one commit would have made.
     #[tokio::test]
     async fn a_large_put_lets_others_in_between() {

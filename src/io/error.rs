@@ -11,7 +11,7 @@ use crate::federation::ends::ENDS_MAX;
 use crate::federation::invite::InviteError;
 use crate::federation::join::JoinRefusal;
 use crate::federation::name::{NewDocumentNameError, NodeNameError};
-use crate::layer::{ContentError, EntryError, KeyPath};
+use crate::layer::{ContentError, EntryError, KeyPath, key_excerpt};
 use crate::limits::{
     ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
     PEERS_MAX, WAITING_WRITES_MAX,
@@ -64,7 +64,7 @@ pub enum CommandError {
         why: BadNameReason,
     },
     /// The key is not there.
-    #[error("`{doc}` has no key `{key}`")]
+    #[error("`{doc}` has no key `{}`", key_excerpt(.key))]
     UnknownKey {
         /// The document that was read or written.
         doc: String,
@@ -302,7 +302,7 @@ pub enum ValueError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// One entry passes a limit of the format.
-    #[error("the key `{key}`: {why}")]
+    #[error("the key `{}`: {why}", key_excerpt(&.key.to_string()))]
     Entry {
         /// The key of the entry.
         key: KeyPath,

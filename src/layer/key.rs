@@ -385,6 +385,17 @@ impl std::fmt::Display for KeyPath {
     }
 }
 
+/// Characters of a key that a message names.
+const EXCERPT_CHARS_MAX: usize = 80;
+
+/// The start of a key, for a message: a key has up to 64 kB.
+pub fn key_excerpt(key: &str) -> String {
+    match key.char_indices().nth(EXCERPT_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", key.get(..end).unwrap_or_default()),
+        None => key.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,5 +436,11 @@ mod tests {
             prop_assert_eq!(&read, &key);
             prop_assert_eq!(read.bucket(), key.bucket());
         }
+    }
+
+    #[test]
+    fn a_message_names_the_start_of_a_long_key() {
+        assert_eq!(key_excerpt("a/b"), "a/b");
+        assert_eq!(key_excerpt(&"é".repeat(60_000)).chars().count(), EXCERPT_CHARS_MAX + 1);
     }
 }

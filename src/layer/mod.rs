@@ -26,7 +26,7 @@ pub use content::{Content, ContentError, EntryChange, MapChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};
 pub use fork::ForkEvidence;
 pub(crate) use key::HashedKey;
-pub use key::{KeyError, KeyPath, Segments, sort_by_key_path};
+pub use key::{KeyError, KeyPath, Segments, key_excerpt, sort_by_key_path};
 pub use name::{DocumentName, DocumentNameError};
 pub use tree::{BUCKETS, BucketIndex, NodePath, TreeHash};
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use tombolo_delta::{Map, Value};
 
-use crate::layer::{CompactValue, KeyError, KeyPath};
+use crate::layer::{CompactValue, KeyError, KeyPath, key_excerpt};
 
 /// Why a tree cannot be kept in a map document.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,12 +32,7 @@ pub enum TreeError {
 
 /// A key that may be none, for an error.
 fn shown(segments: &[&str]) -> String {
-    const LETTERS_MAX: usize = 80;
-    let whole = segments.join("/");
-    match whole.char_indices().nth(LETTERS_MAX) {
-        Some((end, _)) => format!("{}…", whole.get(..end).unwrap_or_default()),
-        None => whole,
-    }
+    key_excerpt(&segments.join("/"))
 }
 
 fn key_of(segments: &[&str]) -> Result<KeyPath, TreeError> {

@@ -37,15 +37,22 @@ pub enum LanError {
         /// The error of the system.
         source: io::Error,
     },
-    /// No address to listen on was given, or none is of a family this machine has.
-    #[error("no address to listen on")]
-    NoAddress,
+    /// None of the addresses to listen on is of a family that this machine has.
+    #[error("cannot listen on UDP {}: this machine has no such address", joined(.listen))]
+    NoAddress {
+        /// The addresses asked for.
+        listen: Vec<SocketAddr>,
+    },
     /// The system gave no random bytes.
     #[error("no random bytes from the system")]
     Random,
     /// The TLS configuration was refused.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+}
+
+fn joined(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Why a request to join got no answer, the most specific reason first.

@@ -182,7 +182,11 @@ fn bind_sockets(listen: &[SocketAddr]) -> Result<Vec<UdpSocket>, LanError> {
         }
     }
     // No address was asked for: a node that is to stay off the network.
-    if sockets.is_empty() && !listen.is_empty() { Err(LanError::NoAddress) } else { Ok(sockets) }
+    if sockets.is_empty() && !listen.is_empty() {
+        Err(LanError::NoAddress { listen: listen.to_vec() })
+    } else {
+        Ok(sockets)
+    }
 }
 
 fn bind_socket(address: SocketAddr) -> io::Result<UdpSocket> {
