@@ -16,7 +16,7 @@
 //! | `cold` | an empty node is started beside one with N entries: time, bytes, memory of both |
 //! | `differ` | 10 of the entries differ, with a base that both know, or none: bytes with the handshake, time |
 //! | `documents` | 1,000 small documents, all equal or 10 differing: bytes with the handshake, time |
-//! | `open`, `put` | a node with 100,000 entries starts; 100,000 entries are put, and the longest wait of another request |
+//! | `open`, `put`, `clear` | a node with 100,000 entries starts; 100,000 entries are put, or deleted, and the longest wait of another request |
 //! | `worst` | the messages that keep a node with 200,000 entries busy longest, of those that a member can make up |
 //! | `commit` | bytes that a commit of one write hands to the disk; those of an hour with 20 peers that publish each minute |
 
@@ -95,6 +95,7 @@ fn measure(part: Part) -> Figures {
         Part::Meet { at } => runtime.block_on(nodes::meet(&at)),
         Part::Open { at } => runtime.block_on(nodes::open(&at)),
         Part::Put { at, entries } => runtime.block_on(nodes::put_alone(&at, entries)),
+        Part::Clear { at, entries } => runtime.block_on(nodes::clear_alone(&at, entries)),
         Part::Writes { entries } => single::writes(entries),
         Part::Documents { documents } => single::documents(documents),
         Part::States { at, a_commit } => single::states(&at, a_commit),

@@ -250,11 +250,23 @@ pub(crate) async fn open(at: &Path) -> Figures {
     figures
 }
 
-/// One large write, while another client reads one key again and again; `other` is its longest wait.
+/// Puts a map in one write while another client asks again and again; `other` is the longest wait of that, in seconds.
 pub(crate) async fn put_alone(at: &Path, entries: usize) -> Figures {
-    let node = Arc::new(start(at, NAMES[0]).await);
+    let node = start(at, NAMES[0]).await;
     node.create_map(DOCUMENT).await.unwrap();
-    let content = object(entries);
+    write_alone(node, object(entries)).await
+}
+
+/// The same where all that a map has is deleted.
+pub(crate) async fn clear_alone(at: &Path, entries: usize) -> Figures {
+    let node = start(at, NAMES[0]).await;
+    node.create_map(DOCUMENT).await.unwrap();
+    put(&node, entries).await;
+    write_alone(node, object(0)).await
+}
+
+async fn write_alone(node: Tombolo, content: Value) -> Figures {
+    let node = Arc::new(node);
     let (is_over, longest_us) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut figures = Figures::begin();
     let other = {

@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Open { at: PathBuf },
     /// Puts a map in one write, while another client reads.
     Put { at: PathBuf, entries: usize },
+    /// Deletes all of a map in one write, while another client reads.
+    Clear { at: PathBuf, entries: usize },
     /// Single writes to a map of so many entries.
     Writes { entries: usize },
     /// Single writes to one of so many documents.

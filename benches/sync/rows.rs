@@ -267,6 +267,13 @@ impl Bench {
         let [put, _] = self.rounds(put, Figures::default);
         self.show(format!("put, {entries} entries"), put.seconds * 1e3, "ms", None);
         self.show(format!("put, {entries} entries, longest wait"), put.other * 1e3, "ms", None);
+        let clear = || {
+            let folder = folder(&self.memory);
+            run_part(&Part::Clear { at: folder.path().to_owned(), entries })
+        };
+        let [clear, _] = self.rounds(clear, Figures::default);
+        self.show(format!("clear, {entries} entries"), clear.seconds * 1e3, "ms", None);
+        self.show(format!("clear, {entries} entries, longest wait"), clear.other * 1e3, "ms", None);
     }
 
     /// The five messages that take longest.

@@ -66,7 +66,7 @@ pub(crate) fn writes(entries: usize) -> Figures {
         true => (0..entries).map(|n| (crate::work::key(n), Value::from(n as u64))).collect(),
         false => object(entries),
     };
-    node.write(Write::Put { doc: DOCUMENT.to_owned(), value: content, whole: false });
+    node.write(Write::Put { doc: DOCUMENT.to_owned(), value: content, whole: true });
     let mut figures = Figures::begin();
     let all = (0..WRITES).map(|n| node.set(DOCUMENT, n * 7919 % entries, 1 + n as u64)).collect();
     figures.end();

@@ -82,7 +82,7 @@ impl Victim {
         let mut victim = Victim { node, peer, requests: 0 };
         victim.write(Write::Create { name: DOCUMENT.to_owned(), kind: Kind::Map });
         let content = (0..ENTRIES).map(|n| (key(n), Value::from(n as u64))).collect();
-        victim.write(Write::Put { doc: DOCUMENT.to_owned(), value: content, whole: false });
+        victim.write(Write::Put { doc: DOCUMENT.to_owned(), value: content, whole: true });
         let peer = victim.peer.peer_id();
         victim.take(Input::LinkUp { link: LINK, peer, caps: STREAM_CAPS });
         victim

@@ -75,8 +75,7 @@ fn is_on_document(write: &Write) -> bool {
         Write::Create { .. }
         | Write::Delete { undo: true, .. }
         | Write::Settle { .. }
-        | Write::Leaves { .. }
-        | Write::Keep { .. }
+        | Write::Flat { .. }
         | Write::PublishState { .. } => false,
     }
 }

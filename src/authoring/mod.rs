@@ -2,7 +2,7 @@
 //!
 //! A write is checked and staged ([`Authoring::stage`], in `writes`). The node then settles: each staged document becomes
 //! one signed state ([`Authoring::commit_map`], [`Authoring::commit_snapshot`]), stored in the replica. What gathers
-//! between two polls shares one signature per document.
+//! between two polls shares one signature per document. A write of many keys is staged slice by slice (`long`).
 //!
 //! A node state is damped first (`flapping`): an app that changes again and again is published once. A state that is equal to the
 //! one before is signed again only after a while.
@@ -12,6 +12,7 @@
 
 mod brief;
 pub(crate) mod flapping;
+mod long;
 mod settle;
 mod staged;
 mod tree;
@@ -20,6 +21,7 @@ mod writes;
 use tombolo_delta::Value;
 
 pub use brief::{state_brief, state_with_brief};
+pub use long::{SLICE_WAIT, SliceRefusal};
 pub use staged::{MapEdits, Staged, StagedReply, WriteKind};
 
 use crate::core::Core;
@@ -35,6 +37,7 @@ use crate::time::{Mono, Wall};
 #[derive(Debug, Default)]
 pub struct Authoring {
     staged: Staged,
+    long: long::LongWrites,
     flaps: flapping::FlapFilter,
     /// When the node state was staged last.
     published_at: Option<Mono>,

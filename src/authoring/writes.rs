@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
 
+use crate::authoring::long::is_long;
 use crate::authoring::settle::Settlement;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
@@ -38,21 +39,21 @@ fn check_room(replica: &Replica, id: &DocumentId, value: &Value) -> Result<(), V
     }
 }
 
-/// A write to a map: what it covers becomes equal to `leaves`.
+/// A write to a map: it becomes equal to `leaves` below a key, or as a whole.
 struct LeafWrite<'a> {
     request: RequestId,
     id: &'a DocumentId,
     leaves: BTreeMap<KeyPath, Value>,
-    covers: Covered<'a>,
+    below: Option<&'a KeyPath>,
+    commits: Commits,
 }
 
-/// What is deleted where a write does not name it.
-enum Covered<'a> {
-    All,
-    Below(&'a KeyPath),
-    /// All but these, which are in order.
-    Except(&'a [KeyPath]),
-    Nothing,
+/// How many signed states a write may make.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Commits {
+    One,
+    /// One a slice, where it is long.
+    Any,
 }
 
 impl Authoring {
@@ -62,8 +63,7 @@ impl Authoring {
             Write::Set { doc, .. }
             | Write::Del { doc, .. }
             | Write::Put { doc, .. }
-            | Write::Leaves { doc, .. }
-            | Write::Keep { doc, .. } => replica.resolve_document(core, doc).ok(),
+            | Write::Flat { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
@@ -86,8 +86,7 @@ impl Authoring {
             | Write::Delete { .. }
             | Write::OnBase { .. }
             | Write::Settle { .. }
-            | Write::Leaves { .. }
-            | Write::Keep { .. } => {
+            | Write::Flat { .. } => {
                 return true;
             }
             Write::Set { key, value, .. } => (Some(key), Some(value)),
@@ -108,7 +107,7 @@ impl Authoring {
         !is_plain || self.staged.has_at_or_below(id, key) || key.parents().any(is_staged)
     }
 
-    /// Checks a write and stages it; its reply follows when it is signed and on disk.
+    /// Checks a write and stages it, or takes it to be done in slices; its reply follows when it is signed and on disk.
     ///
     /// # Errors
     /// Why the write is refused; nothing is staged then.
@@ -118,6 +117,17 @@ impl Authoring {
         replica: &mut Replica,
         request: RequestId,
         write: Write,
+    ) -> Result<(), CommandError> {
+        self.stage_in(core, replica, request, write, Commits::Any)
+    }
+
+    fn stage_in(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        request: RequestId,
+        write: Write,
+        commits: Commits,
     ) -> Result<(), CommandError> {
         match write {
             Write::Create { name, kind } => self.create(core, replica, request, &name, kind),
@@ -130,12 +140,12 @@ impl Authoring {
                     Kind::Map => {
                         check_room(replica, &id, &value)?;
                         let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
-                        let write = LeafWrite { request, id: &id, leaves, covers: Covered::Below(&key) };
+                        let write = LeafWrite { request, id: &id, leaves, below: Some(&key), commits };
                         self.write_leaves(core, replica, write)
                     }
                 }
             }
-            Write::Del { doc, key } => self.delete(core, replica, request, &doc, &key),
+            Write::Del { doc, key } => self.delete(core, replica, request, (&doc, &key), commits),
             Write::Delete { doc, undo: true } => {
                 let document = replica.remember(core, &doc)?;
                 let kind = WriteKind::Deleted { document: document.clone(), scope: DeletedScope::Nowhere };
@@ -145,33 +155,23 @@ impl Authoring {
             Write::Delete { doc, undo: false } => self.end(core, replica, request, &doc),
             Write::OnBase { base, write } => {
                 check_base(core, replica, &base, &write)?;
-                self.stage(core, replica, request, *write)
+                self.stage_in(core, replica, request, *write, Commits::One)
             }
             Write::Settle { doc, key, take } => {
                 let settlement = Settlement { doc: &doc, key: &key, take: take.as_deref() };
                 self.settle_conflict(core, replica, request, &settlement)
             }
             Write::Put { doc, value, whole } => {
-                let document = self.put(core, replica, request, &doc, value)?;
+                let commits = if whole { Commits::One } else { commits };
+                let document = self.put(core, replica, request, (&doc, value), commits)?;
                 if whole {
                     self.staged.whole.insert(document);
                 }
                 Ok(())
             }
-            Write::Leaves { doc, leaves } => {
+            Write::Flat { doc, key, leaves } => {
                 let id = writable_map(core, replica, &doc)?;
-                let leaves = leaves.into_iter().collect();
-                let write = LeafWrite { request, id: &id, leaves, covers: Covered::Nothing };
-                self.write_leaves(core, replica, write)
-            }
-            Write::Keep { doc, keys } => {
-                let id = writable_map(core, replica, &doc)?;
-                let covers = Covered::Except(&keys);
-                self.write_leaves(
-                    core,
-                    replica,
-                    LeafWrite { request, id: &id, leaves: BTreeMap::new(), covers },
-                )
+                self.begin_long(core, request, &id, leaves, key.as_ref())
             }
             Write::PublishState { state } => self.publish(core, replica, request, *state),
         }
@@ -182,8 +182,8 @@ impl Authoring {
         core: &mut Core,
         replica: &mut Replica,
         request: RequestId,
-        doc: &str,
-        value: Value,
+        (doc, value): (&str, Value),
+        commits: Commits,
     ) -> Result<DocumentId, CommandError> {
         let (id, kind) = writable(core, replica, doc)?;
         match kind {
@@ -194,11 +194,8 @@ impl Authoring {
             Kind::Map => {
                 check_room(replica, &id, &value)?;
                 let leaves = flatten(None, &value).map_err(ValueError::from)?;
-                self.write_leaves(
-                    core,
-                    replica,
-                    LeafWrite { request, id: &id, leaves, covers: Covered::All },
-                )?;
+                let write = LeafWrite { request, id: &id, leaves, below: None, commits };
+                self.write_leaves(core, replica, write)?;
             }
         }
         Ok(id)
@@ -270,8 +267,8 @@ impl Authoring {
         core: &mut Core,
         replica: &mut Replica,
         request: RequestId,
-        doc: &str,
-        key: &KeyPath,
+        (doc, key): (&str, &KeyPath),
+        commits: Commits,
     ) -> Result<(), CommandError> {
         let (document, kind) = writable(core, replica, doc)?;
         let unknown = || CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() };
@@ -282,29 +279,50 @@ impl Authoring {
                 self.edit_snapshot(replica, request, &document, |tree| remove_at(tree, key.segments()))
             }
             Kind::Map => {
-                // What a concurrent write hides stands in `conflicts`: a deletion removes what its writer has seen.
-                let shows =
-                    |document: &Document| document.look_below(key).any(|(_, at)| at.shown().is_some());
+                // What a concurrent write hides stands in `conflicts`: a deletion removes what its writer has seen. A long one
+                // finds out with its slices.
+                let shows = |document: &Document| {
+                    let is_sliced = commits == Commits::Any && is_long(document, 0, Some(key));
+                    is_sliced || document.look_below(key).any(|(_, at)| at.shown().is_some())
+                };
                 if !held.is_some_and(shows) {
                     return Err(unknown());
                 }
-                let covers = Covered::Below(key);
-                let write = LeafWrite { request, id: &document, leaves: BTreeMap::new(), covers };
-                self.write_leaves(core, replica, write)
+                let (leaves, below) = (BTreeMap::new(), Some(key));
+                self.write_leaves(core, replica, LeafWrite { request, id: &document, leaves, below, commits })
             }
         }
     }
 
-    /// Stages the entries that a write to a map needs: what differs is put, what is not among its leaves is deleted.
+    /// Stages the entries that a write to a map needs: what differs is put, what is not among its leaves is deleted. A long one is taken
+    /// to be done in slices.
     fn write_leaves(
         &mut self,
         core: &mut Core,
         replica: &Replica,
         write: LeafWrite<'_>,
     ) -> Result<(), CommandError> {
-        let LeafWrite { request, id, leaves, covers } = write;
+        let LeafWrite { request, id, leaves, below, commits } = write;
         let document = replica.document(id).expect("a writable document is held");
-        let Uncovered { keys: mut gone, at_prefix } = uncovered(document, &leaves, &covers);
+        if commits == Commits::Any && is_long(document, leaves.len(), below) {
+            return self.begin_long(core, request, id, leaves.into_iter().collect(), below);
+        }
+        let uncovered = uncovered(document, &leaves, below);
+        let (set, deleted) = self.stage_leaves(core, document, id, uncovered, leaves)?;
+        self.staged.reply(request, id, WriteKind::Document { set, deleted });
+        Ok(())
+    }
+
+    /// Stages the entries of some keys: `leaves` are set where they differ, what is uncovered is deleted. Returns how many of each.
+    pub(super) fn stage_leaves(
+        &mut self,
+        core: &mut Core,
+        document: &Document,
+        id: &DocumentId,
+        uncovered: Uncovered<'_>,
+        leaves: impl IntoIterator<Item = (KeyPath, Value)>,
+    ) -> Result<(usize, usize), CommandError> {
+        let Uncovered { keys: mut gone, at_prefix } = uncovered;
         let leaves = leaves.into_iter().map(|(key, value)| {
             let seen = at_prefix.filter(|(prefix, _)| **prefix == key).map(|(_, seen)| seen);
             (seen.unwrap_or_else(|| document.look(&key)), key, value)
@@ -336,8 +354,7 @@ impl Authoring {
         if !changes.is_empty() {
             self.staged.put_map(id, changes);
         }
-        self.staged.reply(request, id, WriteKind::Document { set, deleted });
-        Ok(())
+        Ok((set, deleted))
     }
 
     fn edit_snapshot(
@@ -389,50 +406,34 @@ impl Authoring {
 
 /// What a write leaves to nothing.
 #[derive(Default)]
-struct Uncovered<'a> {
+pub(super) struct Uncovered<'a> {
     /// The keys that it deletes, since it covers them and does not name them, with what wins there.
-    keys: BTreeMap<KeyPath, Option<Winner<'a>>>,
+    pub(super) keys: BTreeMap<KeyPath, Option<Winner<'a>>>,
     /// Where it covers what is below a key: that key, with what stands there.
-    at_prefix: Option<(&'a KeyPath, KeyView<'a>)>,
+    pub(super) at_prefix: Option<(&'a KeyPath, KeyView<'a>)>,
 }
 
 fn uncovered<'a>(
     document: &'a Document,
     leaves: &BTreeMap<KeyPath, Value>,
-    covers: &Covered<'a>,
+    below: Option<&'a KeyPath>,
 ) -> Uncovered<'a> {
-    let is_shown = |(_, at): &(&KeyPath, KeyView<'_>)| at.shown().is_some();
-    let is_gone = |at: &(&KeyPath, KeyView<'_>)| is_shown(at) && !leaves.contains_key(at.0);
+    let is_gone = |at: &(&KeyPath, KeyView<'_>)| at.1.shown().is_some() && !leaves.contains_key(at.0);
     fn with_winner<'a>((key, at): (&KeyPath, KeyView<'a>)) -> (KeyPath, Option<Winner<'a>>) {
         (key.clone(), at.winner)
     }
-    match covers {
-        Covered::Below(prefix) => {
-            let prefix: &'a KeyPath = prefix;
-            let mut at_prefix = KeyView::default();
-            let below = document.look_below(prefix).inspect(|(key, at)| {
-                if *key == prefix {
-                    at_prefix = *at;
-                }
-            });
-            let keys = below.filter(is_gone).map(with_winner).collect();
-            Uncovered { keys, at_prefix: Some((prefix, at_prefix)) }
+    let Some(prefix) = below else {
+        let keys = document.look_from(None).filter(is_gone).map(with_winner).collect();
+        return Uncovered { keys, at_prefix: None };
+    };
+    let mut at_prefix = KeyView::default();
+    let below = document.look_below(prefix).inspect(|(key, at)| {
+        if *key == prefix {
+            at_prefix = *at;
         }
-        Covered::All => {
-            let keys = document.look_at_all().filter(is_gone).map(with_winner).collect();
-            Uncovered { keys, at_prefix: None }
-        }
-        Covered::Except(kept) => {
-            let mut kept = kept.iter().peekable();
-            let mut is_kept = |key: &KeyPath| {
-                while kept.next_if(|next| *next < key).is_some() {}
-                kept.peek().is_some_and(|next| *next == key)
-            };
-            let others = document.look_at_all().filter(|(key, _)| !is_kept(key));
-            Uncovered { keys: others.filter(is_shown).map(with_winner).collect(), at_prefix: None }
-        }
-        Covered::Nothing => Uncovered::default(),
-    }
+    });
+    let keys = below.filter(is_gone).map(with_winner).collect();
+    Uncovered { keys, at_prefix: Some((prefix, at_prefix)) }
 }
 
 /// Whether a reader sees a value under a key that has no place for members.
@@ -483,8 +484,7 @@ fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Resu
         Write::Create { .. }
         | Write::Delete { undo: true, .. }
         | Write::Settle { .. }
-        | Write::Leaves { .. }
-        | Write::Keep { .. }
+        | Write::Flat { .. }
         | Write::PublishState { .. } => return Err(CommandError::NoBase),
     };
     let id = replica.resolve_document(core, doc)?;
@@ -515,7 +515,12 @@ fn in_full(core: &Core, replica: &Replica, id: DocumentId, doc: &str) -> Result<
 }
 
 /// Why this node may not write a document that it reads.
-fn read_only(core: &Core, replica: &Replica, id: &DocumentId, kind: Kind) -> Option<ReadOnlyReason> {
+pub(super) fn read_only(
+    core: &Core,
+    replica: &Replica,
+    id: &DocumentId,
+    kind: Kind,
+) -> Option<ReadOnlyReason> {
     let federation = replica.federation();
     match kind {
         Kind::Map if federation.may_write(&id.owner) => None,

@@ -23,6 +23,8 @@ const TRIES: usize = 3;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The same where the daemon calls a peer first, which takes it 30 s at most.
 const CALL_ANSWER_TIMEOUT: Duration = Duration::from_secs(45);
+/// The same where many keys may be written, slice by slice beside what else is asked.
+const LONG_WRITE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The JSON of a reply, as text for programs and parsed for people.
 pub(crate) struct JsonReply {
@@ -78,6 +80,7 @@ impl NodeFolder {
         let command = command.into();
         let span = match &command {
             Command::Admin(Admin::FetchState { .. }) => CALL_ANSWER_TIMEOUT,
+            Command::Write(Write::Put { .. } | Write::Del { .. }) => LONG_WRITE_TIMEOUT,
             Command::Write(_) | Command::Admin(_) | Command::Query(_) => ANSWER_TIMEOUT,
         };
         self.ask_daemon_within(command, span)

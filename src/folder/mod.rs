@@ -341,7 +341,9 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
     let request = RequestId(1);
     let mut query = if let Command::Query(query) = &command { Some(query.clone()) } else { None };
     node.handle_input(now(), Input::Command { request, command });
-    for _ in 0..TURNS_MAX {
+    let mut turns = 0;
+    while turns < TURNS_MAX {
+        turns += 1;
         let mut quiet = true;
         while let Some(output) = node.poll_output() {
             quiet = false;
@@ -355,7 +357,7 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                         node.handle_input(now(), Input::Command { request, command: query.into() });
                         continue;
                     }
-                    let reply = result?;
+                    let reply = result?.complete();
                     return if needs_links { Err(DirectError::NeedsDaemon) } else { Ok(reply) };
                 }
                 // No links carry them, and no watcher receives them.
@@ -372,7 +374,11 @@ pub fn ask(folder: &Path, command: impl Into<Command>) -> Result<Reply, DirectEr
                 | Output::Event(_) => {}
             }
         }
-        if quiet {
+        if node.is_under_way() {
+            // Each turn brings it on.
+            turns = 0;
+            node.handle_input(now(), Input::Timeout);
+        } else if quiet {
             break;
         }
     }

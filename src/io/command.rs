@@ -111,19 +111,15 @@ pub enum Write {
         /// Signs one state, even where a radio has to cut it into fragments.
         whole: bool,
     },
-    /// Sets some keys of a map, in one commit; a document of another kind is refused. A slice of a large `Put`.
-    Leaves {
+    /// A large `Set` or `Put` of a map that was flattened and checked before: it is written in slices. A document of another kind is
+    /// refused.
+    Flat {
         /// The name of the document.
         doc: String,
-        /// Keys and their values, none of them an object that has members.
+        /// The key below which the document becomes equal to `leaves`; `None`: all of it does.
+        key: Option<KeyPath>,
+        /// Keys and their values, none of them an object that has members, in the order of the keys.
         leaves: Vec<(KeyPath, Value)>,
-    },
-    /// Deletes all keys of a map but some. The end of a large `Put`.
-    Keep {
-        /// The name of the document.
-        doc: String,
-        /// The keys that stay, in their order.
-        keys: Vec<KeyPath>,
     },
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {

@@ -14,7 +14,7 @@ use crate::federation::name::{NewDocumentNameError, NodeNameError};
 use crate::layer::{ContentError, EntryError, KeyPath, key_excerpt};
 use crate::limits::{
     ADOPT_RECORDS_MAX, CALLS_PENDING_MAX, DOCUMENTS_PER_OWNER_MAX, FORGOTTEN_MAX, INVITES_OPEN_MAX,
-    PEERS_MAX, WAITING_WRITES_MAX,
+    LONG_WRITES_MAX, PEERS_MAX, WAITING_WRITES_MAX,
 };
 use crate::merge::TreeError;
 use crate::router::{DECISIONS_KEPT_MAX, OpenHoursError, ROUTES_MAX};
@@ -336,6 +336,8 @@ pub enum Quota {
     Policies,
     /// Writes that wait until a newer state of this node has come back.
     WaitingWrites,
+    /// Writes of many keys that are under way.
+    LongWrites,
     /// JSON calls of this node that wait for their answer.
     Calls,
     /// Commands of this node that wait for their answer.
@@ -361,6 +363,7 @@ impl Quota {
             Quota::Peers => PEERS_MAX,
             Quota::Policies => CLASSES_MAX,
             Quota::WaitingWrites => WAITING_WRITES_MAX,
+            Quota::LongWrites => LONG_WRITES_MAX,
             Quota::Calls => CALLS_PENDING_MAX,
             Quota::Commands => COMMANDS_SENT_KEPT_MAX,
             Quota::Routes => ROUTES_MAX,
@@ -385,6 +388,7 @@ impl Quota {
             Quota::Calls => "the number of calls on their way",
             Quota::AdoptedRecords => "the number of records in one list",
             Quota::WaitingWrites => "the number of writes that wait for this node's own newer state",
+            Quota::LongWrites => "the number of writes of many keys under way",
         }
     }
 
@@ -402,7 +406,7 @@ impl Quota {
             Quota::Watches => "remove one that is no longer needed",
             Quota::Calls => "wait until some are answered",
             Quota::AdoptedRecords => "take them over in parts",
-            Quota::WaitingWrites => "try again in a few seconds",
+            Quota::WaitingWrites | Quota::LongWrites => "try again in a few seconds",
         }
     }
 }

@@ -11,6 +11,7 @@ mod call;
 mod command;
 mod error;
 mod message;
+mod partial;
 mod radio;
 mod sensor;
 mod state;
@@ -26,6 +27,7 @@ pub use call::{CallFailure, CallId, CallReply, IncomingCall, OutgoingCall};
 pub use command::{Admin, Command, FederationRecords, Query, Write};
 pub use error::{BadNameReason, BadRoute, CommandError, Quota, ReadOnlyReason, StopReason, ValueError};
 pub use message::AlarmMessage;
+pub use partial::PartialReply;
 
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 use crate::watches::{AlarmMessageKey, DeliveryEnd};
@@ -284,6 +286,9 @@ pub enum Reply {
     Value(Value),
     /// The reply to `Query::List`.
     Documents(Vec<view::DocumentView>),
+    /// One of `Query::Get`, `Query::Document` and `Query::List` about many keys: [`Reply::complete`] puts it together.
+    #[serde(skip)]
+    Partial(Box<PartialReply>),
     /// The reply to `Query::State` and `Admin::FetchState`.
     State(Box<view::StateView>),
     /// The reply to `Write::PublishState`.

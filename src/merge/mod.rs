@@ -11,6 +11,7 @@ mod changes;
 mod planted;
 mod quarantine;
 mod register;
+mod shown;
 mod tombstone;
 mod tree;
 mod view;
@@ -28,6 +29,7 @@ pub use changes::{DocumentChanges, KeyChange, Leaves, differences, leaves_of};
 #[cfg(feature = "test-support")]
 pub use planted::{PlantedFault, plant};
 pub use register::{Loser, Winner};
+pub use shown::ShownLeaves;
 pub use tombstone::{Sweep, TombstoneWait};
 pub use tree::{TreeError, flatten, leaf_count};
 pub use view::{KeyView, View};
@@ -149,11 +151,16 @@ impl Document {
                 self.resolve(keys, reference)
             }
         };
-        self.replaced.extend(old.and_then(|layer| match layer.content {
+        old.into_iter().for_each(|old| self.keep_to_shed(old));
+        reads_differently
+    }
+
+    /// The memory of a large content that is of no use any more is given back in parts.
+    fn keep_to_shed(&mut self, old: Layer) {
+        self.replaced.extend(match old.content {
             Content::Map(map) => Some(map).filter(|map| map.len() > LOOKED_UP_MAX),
             Content::Snapshot(_) => None,
-        }));
-        reads_differently
+        });
     }
 
     /// Does a part of what large changes have left to do, which shows nowhere: their winners are put among the others, and what they have
@@ -163,6 +170,22 @@ impl Document {
         if self.replaced.last_mut().is_some_and(|map| map.shed(LOOKED_UP_MAX)) {
             self.replaced.pop();
         }
+    }
+
+    /// Gives back the memory of some keys of a document that is of no use any more. Returns whether that was all.
+    pub fn shed(&mut self) -> bool {
+        let layers = std::mem::take(&mut self.layers).into_values();
+        self.replaced.extend(layers.filter_map(|layer| match layer.content {
+            Content::Map(map) => Some(map),
+            Content::Snapshot(_) => None,
+        }));
+        if !self.merged.winners_mut().shed(LOOKED_UP_MAX) {
+            return false;
+        }
+        if self.replaced.last_mut().is_some_and(|map| map.shed(LOOKED_UP_MAX)) {
+            self.replaced.pop();
+        }
+        self.replaced.is_empty()
     }
 
     /// Whether nothing of that is left.
@@ -188,6 +211,12 @@ impl Document {
             true => self.counting.insert(*author),
             false => self.counting.remove(author),
         };
+        if self.quarantine.len() == 0 && map_of(&old).is_some_and(|map| map.len() > LOOKED_UP_MAX) {
+            let mut open = Vec::new();
+            let has_dropped = self.drop_gone(author, &mut open);
+            self.keep_to_shed(old);
+            return self.resolve(open, reference) | has_dropped;
+        }
         let keys = self.differing_keys(author, Some(&old));
         self.resolve(keys, reference)
     }
@@ -271,9 +300,19 @@ impl Document {
         self.merged.look_below(key)
     }
 
-    /// The same under each key.
-    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
-        self.merged.look_at_all()
+    /// The same from a key on, or under each key.
+    pub fn look_from(&self, key: Option<&KeyPath>) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
+        self.merged.look_from(key)
+    }
+
+    /// The entry that hides the value under a key, if one does.
+    pub fn hidden_by(&self, key: &KeyPath) -> Option<(KeyPath, Winner<'_>)> {
+        self.merged.hidden_by(key)
+    }
+
+    /// How many keys have a winner, at most.
+    pub fn keys_at_most(&self) -> usize {
+        self.merged.len()
     }
 
     /// What a reader sees under a key: a value, or the object that the entries below make. Nothing else of a map
@@ -305,29 +344,6 @@ impl Document {
                 Content::Map(_) => None,
             },
         }
-    }
-
-    /// The values that lost against writes that had not seen them, with the key: under the same key, or hidden by an entry above
-    /// or below it.
-    pub fn conflicts(&self, reference: Wall) -> Vec<(KeyPath, Loser)> {
-        let keys = self.merged.iter().map(|(key, _)| key);
-        keys.flat_map(|key| self.conflicts_at(key, reference).into_iter().map(|loser| (key.clone(), loser)))
-            .collect()
-    }
-
-    /// The values under one key that lost against writes that had not seen them.
-    pub fn conflicts_at(&self, key: &KeyPath, reference: Wall) -> Vec<Loser> {
-        let Some(winner) = self.merged.winner(key) else { return Vec::new() };
-        let mut losers = register::conflicts(key, winner, self.candidates(key, reference));
-        // Who writes deletes what it sees above and below: what is hidden all the same was not seen.
-        let hider = self.merged.hidden_by(key).filter(|(_, hider)| hider.author != winner.author);
-        losers.extend(hider.map(|(at, hider)| Loser {
-            author: winner.author,
-            entry: Entry::clone(winner.entry),
-            winner: hider.author,
-            hidden_by: Some(at),
-        }));
-        losers
     }
 
     /// The stamp of the entry under a key that has this hash.

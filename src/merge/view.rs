@@ -36,7 +36,16 @@ impl View {
 
     /// All winners, by key.
     pub fn iter(&self) -> impl Iterator<Item = (&KeyPath, Winner<'_>)> + Clone {
-        self.winners.iter().inspect(|_| crate::steps::count())
+        self.iter_from(None)
+    }
+
+    /// The winners by key, from one on or all of them.
+    pub(super) fn iter_from(
+        &self,
+        key: Option<&KeyPath>,
+    ) -> impl Iterator<Item = (&KeyPath, Winner<'_>)> + Clone + use<'_> {
+        let winners = key.map_or_else(|| self.winners.iter(), |key| self.winners.from(key));
+        winners.inspect(|_| crate::steps::count())
     }
 
     /// The winners at a key and below it, by key.
@@ -85,9 +94,9 @@ impl View {
         self.key_views(self.at_and_below(key))
     }
 
-    /// What stands under each key.
-    pub fn look_at_all(&self) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
-        self.key_views(self.iter())
+    /// What stands under each key, from one on or all of them.
+    pub fn look_from(&self, key: Option<&KeyPath>) -> impl Iterator<Item = (&KeyPath, KeyView<'_>)> {
+        self.key_views(self.iter_from(key))
     }
 
     /// What stands under keys that follow each other, of which none is left out: those below one come next.
@@ -112,7 +121,7 @@ impl View {
 
     /// The whole document, as the object that all entries make.
     pub fn value(&self) -> Value {
-        let shown = self.look_at_all().filter_map(|(key, seen)| Some((key.segments(), seen.shown()?)));
+        let shown = self.look_from(None).filter_map(|(key, seen)| Some((key.segments(), seen.shown()?)));
         tree::assemble(shown).unwrap_or_else(|| Value::Map(tombolo_delta::Map::default()))
     }
 

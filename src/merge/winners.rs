@@ -201,6 +201,16 @@ impl Winners {
         self.arrived = Arrived(merged);
     }
 
+    /// Gives back the memory of so many. Returns whether that was all.
+    pub(super) fn shed(&mut self, most: usize) -> bool {
+        for _ in 0..most {
+            if self.settled.pop_first().is_none() && self.arrived.pop().is_none() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Whether all that has arrived is among the rest.
     pub(super) fn is_settled(&self) -> bool {
         self.arrived.is_empty()

@@ -8,8 +8,7 @@ use crate::desk::Suspensions;
 use crate::federation::audience::CLASSES_MAX;
 use crate::federation::{Audience, DocumentPolicy, Peer, RadioUse, TrustLevel};
 use crate::io::{
-    Admin, BadNameReason, Command, CommandError, Output, Query, Quota, Reply, RequestId, ValueError, Write,
-    view,
+    Admin, BadNameReason, Command, CommandError, Quota, Reply, RequestId, ValueError, Write, view,
 };
 use crate::layer::DocumentName;
 use crate::node::Node;
@@ -26,19 +25,6 @@ impl Node {
         };
         if let Some(result) = replied {
             self.core.gate.reply(request, result);
-        }
-    }
-
-    /// Answers a question. Where the disk takes no writes, nothing that passing time wants to write keeps the answer back.
-    fn query(&mut self, request: RequestId, query: &Query) {
-        let is_read_only = self.core.gate.read_only().is_some();
-        if !is_read_only {
-            self.settle();
-        }
-        let result = self.report().answer(query);
-        match is_read_only && self.core.gate.has_no_writes() {
-            true => self.core.gate.output_uncommitted(Output::Reply { request, result }),
-            false => self.core.gate.reply(request, result),
         }
     }
 

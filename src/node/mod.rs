@@ -22,6 +22,7 @@ mod borrows;
 mod calls;
 mod commands;
 mod inbound;
+mod long;
 mod on_air;
 mod outbound;
 mod timers;
@@ -70,6 +71,7 @@ pub struct Node {
     calls: Calls,
     commands: Commands,
     watches: Watches,
+    under_way: long::UnderWay,
 }
 
 impl Node {
@@ -98,6 +100,7 @@ impl Node {
             calls: Calls::default(),
             commands: Commands::new(core.settings.deploys, core.settings.catalogue.clone()),
             watches: Watches::new(core.settings.alarms.clone()),
+            under_way: long::UnderWay::default(),
             core,
         };
         node.load(loaded)?;
@@ -113,6 +116,7 @@ impl Node {
     /// Takes one input. Effects come out of `poll_output`.
     pub fn handle_input(&mut self, now: Now, input: Input) {
         self.core.clock.set_now(now);
+        self.under_way.note_input(matches!(input, Input::Timeout));
         if self.core.gate.retry_due(now.mono) {
             self.reload();
         }
@@ -161,6 +165,7 @@ impl Node {
     pub fn poll_output(&mut self) -> Option<Output> {
         if self.core.gate.is_drained() && !self.core.gate.memory_is_ahead() {
             self.timers();
+            self.go_on();
             self.unicast.drain(&mut self.core, &mut self.replica);
             self.settle();
             self.unicast.drain(&mut self.core, &mut self.replica);
@@ -217,6 +222,8 @@ impl Node {
             self.broadcast.radio_ready(&mut self.core, link);
         }
         let waiters = self.membership.take_waiters().into_iter().chain(self.calls.take_waiters());
+        let waiters = waiters.chain(self.authoring.take_long_waiters());
+        let waiters = waiters.chain(self.under_way.take_waiters());
         for request in waiters {
             self.core.gate.reply_refused(request);
         }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-use crate::authoring::{Authoring, MapEdits};
+use crate::authoring::{Authoring, MapEdits, SliceRefusal};
 use crate::federation::Audience;
 use crate::io::CommandError;
 use crate::layer::{DocumentId, DocumentName, LayerId};
@@ -48,10 +48,16 @@ impl Node {
                 failed.insert(document, error);
             }
         }
-        let unanswered = |document: &DocumentId| !staged.replies.iter().any(|r| r.document == *document);
-        for (document, error) in failed.iter().filter(|(document, _)| unanswered(document)) {
-            tracing::error!(document = document.name.as_str(), %error, "a change of our own was not signed");
+        for (document, error) in &failed {
+            match self.authoring.refuse_slice(document, error) {
+                SliceRefusal::NoSlice if !staged.replies.iter().any(|reply| reply.document == *document) => {
+                    tracing::error!(document = document.name.as_str(), %error, "a change of our own was not signed");
+                }
+                SliceRefusal::NoSlice | SliceRefusal::Again => {}
+                SliceRefusal::Over(request) => self.core.gate.reply(request, Err(error.clone())),
+            }
         }
+        self.authoring.slice_signed();
         if self.replica.take_rights_changed() {
             // What was signed has changed them: a document that ended leaves what peers may see at once.
             self.renew_rights();

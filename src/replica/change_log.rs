@@ -71,6 +71,24 @@ impl ChangeLog {
         log
     }
 
+    /// Gives back the memory of so many keys of a log that is of no use any more. Returns whether that was all.
+    pub(super) fn shed(&mut self, keys: usize) -> bool {
+        // The lists have the keys as well.
+        self.at = HashMap::default();
+        let mut left = keys;
+        while left > 0 {
+            let Some(mut first) = self.order.first_entry() else { return true };
+            let listed = &mut first.get_mut().keys;
+            let stay = listed.len().saturating_sub(left);
+            left -= listed.len() - stay;
+            listed.truncate(stay);
+            if stay == 0 {
+                first.remove();
+            }
+        }
+        self.order.is_empty()
+    }
+
     /// Notes a change of a key. Returns the key where it is to be listed among those of this sequence.
     pub(super) fn note(&mut self, key: &KeyPath, is_gone: bool, sequence: Sequence) -> Option<KeyPath> {
         let changed = KeyChanged::new(sequence, is_gone);

@@ -91,6 +91,14 @@ impl History {
         }
     }
 
+    /// Gives back the memory of so many keys of a history that is of no use any more. Returns whether that was all.
+    pub(super) fn shed(&mut self, keys: usize) -> bool {
+        match self {
+            History::Snapshot { .. } => true,
+            History::Map { changed, .. } => changed.shed(keys),
+        }
+    }
+
     /// A base that a peer holds, if it is known. `map` is the layer's present content, of a map.
     pub(super) fn known_base(&self, base: State, map: Option<&MapContent>) -> Option<KnownBase> {
         match self {

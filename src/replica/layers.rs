@@ -28,11 +28,16 @@ pub struct Layers {
     waiting: BTreeSet<DocumentId>,
     /// The documents in which large changes have left something to do.
     untidy: BTreeSet<DocumentId>,
+    /// Documents that were dropped, and of which the memory is not given back yet.
+    dropped: Vec<HeldDocument>,
     /// What each owner's layers take, as quotas count it.
     size_of: BTreeMap<PeerId, LayerSize>,
     /// Bytes that the layers of all owners take in memory.
     memory: usize,
 }
+
+/// Keys of a history that is of no use any more of which the memory is given back at a time.
+const SHED_KEYS: usize = 8_192;
 
 /// A document with the histories of its layers.
 #[derive(Debug)]
@@ -96,6 +101,18 @@ pub struct PeersMemory {
 impl HeldDocument {
     fn size(&self) -> LayerSize {
         self.sizes.values().fold(LayerSize::default(), |sum, size| sum.plus(*size))
+    }
+
+    /// Gives back a part of its memory, when it is of no use any more. Returns whether that was all.
+    fn shed(&mut self) -> bool {
+        let is_over = |history: &mut History| history.shed(SHED_KEYS);
+        match self.histories.values_mut().next_back().map(is_over) {
+            None => self.document.shed(),
+            Some(is_over) => {
+                is_over.then(|| self.histories.pop_last());
+                false
+            }
+        }
     }
 
     fn size_of_layer(&self, author: &PeerId) -> LayerSize {
@@ -453,11 +470,15 @@ impl Layers {
             return false;
         }
         let Some(held) = self.documents.get_mut(&id.document) else { return false };
-        held.document.remove_layer(&id.author, reference);
-        held.histories.remove(&id.author);
         let size = held.sizes.remove(&id.author).unwrap_or_default();
         if held.sizes.is_empty() {
-            self.documents.remove(&id.document);
+            self.dropped.extend(self.documents.remove(&id.document));
+        } else {
+            held.document.remove_layer(&id.author, reference);
+            held.histories.remove(&id.author);
+            if !held.document.is_tidy() {
+                self.untidy.insert(id.document.clone());
+            }
         }
         self.count(&id.document.owner, size, LayerSize::default());
         true
@@ -510,6 +531,9 @@ impl Layers {
 
     /// Does a part of what large changes have left to do in one document.
     pub(super) fn tidy(&mut self) {
+        if self.dropped.last_mut().is_some_and(HeldDocument::shed) {
+            self.dropped.pop();
+        }
         let Some(id) = self.untidy.pop_first() else { return };
         let Some(held) = self.documents.get_mut(&id) else { return };
         held.document.tidy();
@@ -520,7 +544,7 @@ impl Layers {
 
     /// Whether some of it is left in any document.
     pub fn is_tidy(&self) -> bool {
-        self.untidy.is_empty()
+        self.untidy.is_empty() && self.dropped.is_empty()
     }
 
     /// The base that a peer holds of a layer, if it is known here too.

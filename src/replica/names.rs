@@ -7,6 +7,7 @@ use crate::federation::Peer;
 use crate::identity::did;
 use crate::io::CommandError;
 use crate::layer::DocumentId;
+use crate::merge::Document;
 use crate::replica::Replica;
 
 impl Replica {
@@ -110,6 +111,12 @@ impl Replica {
     pub fn visible(&self) -> impl Iterator<Item = &DocumentId> {
         let held = self.layers.documents().filter(|(id, document)| document.layer(&id.owner).is_some());
         held.map(|(id, _)| id).filter(|id| self.federation.participates(id))
+    }
+
+    /// One of them.
+    pub fn visible_document(&self, id: &DocumentId) -> Option<&Document> {
+        let held = self.layers.document(id).filter(|document| document.layer(&id.owner).is_some());
+        held.filter(|_| self.federation.participates(id))
     }
 
     /// The display name of an identity, which names no other: its name, with a part of its DID where another node has the same

@@ -1,6 +1,6 @@
 //! Documents, their values and conflicts, and node states.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeSet, VecDeque};
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
@@ -8,35 +8,115 @@ use tombolo_transports::PeerId;
 use crate::authoring::state_with_brief;
 use crate::core::reserved_document;
 use crate::identity::did;
-use crate::io::{CommandError, view};
-use crate::layer::{CompactValue, DocumentId, DocumentName, KeyPath, Layer, LayerId};
-use crate::merge::{Document, version_of};
+use crate::io::{CommandError, PartialReply, Reply, view};
+use crate::layer::{CompactValue, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerId};
+use crate::limits::ANSWER_KEYS_MAX;
+use crate::merge::{Document, Loser, ShownLeaves};
 use crate::report::NodeReport;
-use crate::time::Wall;
+
+/// In the list of documents, so many bytes of a small document count as a key.
+const BYTES_OF_A_KEY: usize = 32;
+
+/// A look at all keys of some documents for values that lost, done in parts: each key is shown as it is when it is looked at.
+#[derive(Debug)]
+pub struct ConflictWalk {
+    /// The documents that are not done, and the key in the first of them from which on it is not.
+    left: VecDeque<DocumentId>,
+    from: Option<KeyPath>,
+    found: Vec<view::ConflictView>,
+}
+
+/// What a reader sees of a document or below a key.
+#[derive(Debug)]
+pub enum ShownValue {
+    /// The value itself.
+    Whole(Value),
+    /// The many entries that make it.
+    Leaves(ShownLeaves),
+}
+
+/// The list of documents, made in parts.
+#[derive(Debug)]
+pub struct ListWalk {
+    left: VecDeque<DocumentId>,
+    done: BTreeSet<DocumentId>,
+    rows: Vec<(view::DocumentView, Option<ShownLeaves>)>,
+}
+
+impl ListWalk {
+    /// The list.
+    pub fn into_reply(self) -> Reply {
+        match self.rows.iter().any(|(_, leaves)| leaves.is_some()) {
+            true => Reply::Partial(Box::new(PartialReply::Documents(self.rows))),
+            false => Reply::Documents(self.rows.into_iter().map(|(row, _)| row).collect()),
+        }
+    }
+}
+
+impl ConflictWalk {
+    /// What was found.
+    pub fn into_found(self) -> Vec<view::ConflictView> {
+        self.found
+    }
+}
 
 impl NodeReport<'_> {
     /// All documents that this node participates in, as `ls` shows them.
     pub fn documents(&self) -> Vec<view::DocumentView> {
-        let mut changed: BTreeMap<&DocumentId, Wall> = BTreeMap::new();
-        for layer in self.replica.layers().layers() {
-            let newest = changed.entry(&layer.head().layer.document).or_default();
-            *newest = layer.head().time.max(*newest);
+        let mut walk = self.begin_list();
+        while !self.walk_list(&mut walk, usize::MAX) {}
+        walk.rows.into_iter().map(|(row, _)| row).collect()
+    }
+
+    /// Begins the list of them.
+    pub fn begin_list(&self) -> ListWalk {
+        ListWalk { left: self.replica.visible().cloned().collect(), done: BTreeSet::new(), rows: Vec::new() }
+    }
+
+    /// Adds documents to the list, of about so many keys. Returns whether that is all. Those with more keys are to be measured by who
+    /// asked.
+    pub fn walk_list(&self, walk: &mut ListWalk, keys: usize) -> bool {
+        let mut left = keys;
+        while let Some(id) = self.next_listed(walk) {
+            // It may have ended meanwhile.
+            let Some(document) = self.replica.visible_document(&id) else { continue };
+            let mut row = self.document_row(&id, document);
+            let leaves = document.has_more_than(keys, None).then(|| document.shown_leaves(None));
+            if leaves.is_none() {
+                let Some(view) = document.view() else { continue };
+                row.measure(&view);
+            }
+            left = left.saturating_sub(document.keys_at_most() + row.bytes / BYTES_OF_A_KEY);
+            walk.rows.push((row, leaves));
+            if left == 0 {
+                return false;
+            }
         }
-        let documents = self.replica.visible().filter_map(|id| Some((id, self.replica.document(id)?)));
-        documents
-            .filter_map(|(id, document)| {
-                let cbor = tombolo_delta::to_cbor(&document.view()?);
-                Some(view::DocumentView {
-                    document: self.replica.document_name(self.core, id),
-                    owner: did(&id.owner),
-                    name: id.name.as_str().to_owned(),
-                    kind: document.kind(),
-                    bytes: cbor.len(),
-                    hash: blake3::hash(&cbor).to_hex().to_string(),
-                    changed_at: changed.get(id).copied().map(crate::clock::rfc3339),
-                })
-            })
-            .collect()
+        true
+    }
+
+    /// The next document of a list. One that came to life while that was being made is in no event behind the answer: it comes last.
+    fn next_listed(&self, walk: &mut ListWalk) -> Option<DocumentId> {
+        if walk.left.is_empty() {
+            walk.left.extend(self.replica.visible().filter(|id| !walk.done.contains(id)).cloned());
+        }
+        let next = walk.left.pop_front();
+        walk.done.extend(next.clone());
+        next
+    }
+
+    /// A document without its size.
+    fn document_row(&self, id: &DocumentId, document: &Document) -> view::DocumentView {
+        let changed_at = document.layers().map(|(_, layer)| layer.head().time).max();
+        view::DocumentView {
+            document: self.replica.document_name(self.core, id),
+            owner: did(&id.owner),
+            name: id.name.as_str().to_owned(),
+            kind: document.kind(),
+            bytes: 0,
+            hash: String::new(),
+            changed_at: changed_at.map(crate::clock::rfc3339),
+        }
     }
 
     /// The layers that are held, with what their authors signed.
@@ -60,33 +140,62 @@ impl NodeReport<'_> {
         self.replica.layers().layers().map(layer).collect()
     }
 
-    /// A document, or the part of it below a key.
+    /// A document, or the part of it below a key. Of a map only the neighbours of the key are looked at; where it has many entries, who asked
+    /// puts them together.
     ///
     /// # Errors
     /// If no document, or no key, has that name.
-    pub fn value(&self, doc: &str, key: Option<&KeyPath>) -> Result<Value, CommandError> {
+    pub fn shown(&self, doc: &str, key: Option<&KeyPath>) -> Result<ShownValue, CommandError> {
         let id = self.replica.resolve_document(self.core, doc)?;
         let document = self.replica.document(&id);
-        match key {
-            None => {
-                let unknown = || CommandError::UnknownDocument(doc.to_owned());
-                document.and_then(Document::view).ok_or_else(unknown)
-            }
-            // Looks at the key's neighbours only: the document is not assembled.
-            Some(key) => {
-                let unknown = || CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() };
-                document.and_then(|document| document.get(key)).ok_or_else(unknown)
-            }
+        let unknown = || match key {
+            None => CommandError::UnknownDocument(doc.to_owned()),
+            Some(key) => CommandError::UnknownKey { doc: doc.to_owned(), key: key.to_string() },
+        };
+        let Some(map) = document.filter(|document| document.kind() == Kind::Map) else {
+            let value =
+                document.and_then(|document| key.map_or_else(|| document.view(), |key| document.get(key)));
+            return value.map(ShownValue::Whole).ok_or_else(unknown);
+        };
+        let leaves = map.shown_leaves(key);
+        match key.is_some() && leaves.is_empty() {
+            true => Err(unknown()),
+            false if leaves.len() > ANSWER_KEYS_MAX => Ok(ShownValue::Leaves(leaves)),
+            false => Ok(ShownValue::Whole(leaves.value())),
         }
     }
 
-    /// A document with its version.
+    /// Begins to look for the values that lost against a concurrent write, in one document or in all.
     ///
     /// # Errors
     /// If no document has that name.
-    pub fn versioned(&self, doc: &str) -> Result<view::VersionedView, CommandError> {
-        let value = self.value(doc, None)?;
-        Ok(view::VersionedView { version: version_of(&value), value })
+    pub fn begin_conflicts(&self, doc: Option<&str>) -> Result<ConflictWalk, CommandError> {
+        let left = match doc {
+            Some(doc) => VecDeque::from([self.replica.resolve_document(self.core, doc)?]),
+            None => self.replica.visible().cloned().collect(),
+        };
+        Ok(ConflictWalk { left, from: None, found: Vec::new() })
+    }
+
+    /// Looks at about so many keys more. Returns whether that is all.
+    pub fn walk_conflicts(&self, walk: &mut ConflictWalk, keys: usize) -> bool {
+        let mut keys = keys;
+        while let Some(id) = walk.left.front() {
+            // It may have ended meanwhile.
+            let document = self.replica.visible_document(id);
+            let from = walk.from.take();
+            let (found, next) = document.map_or_else(Default::default, |document| {
+                document.conflicts_from(from.as_ref(), keys, self.core.reference())
+            });
+            walk.found.extend(found.into_iter().map(|(key, loser)| conflict_view(id, &key, loser)));
+            if next.is_some() {
+                walk.from = next;
+                return false;
+            }
+            keys = keys.saturating_sub(document.map_or(0, Document::keys_at_most)).max(1);
+            walk.left.pop_front();
+        }
+        true
     }
 
     /// The values that lost against a concurrent write, of one document or of all.
@@ -94,24 +203,9 @@ impl NodeReport<'_> {
     /// # Errors
     /// If no document has that name.
     pub fn conflicts(&self, doc: Option<&str>) -> Result<Vec<view::ConflictView>, CommandError> {
-        let only = doc.map(|doc| self.replica.resolve_document(self.core, doc)).transpose()?;
-        let reference = self.core.reference();
-        let ids = self.replica.visible().filter(|id| only.as_ref().is_none_or(|only| only == *id));
-        let documents = ids.filter_map(|id| Some((id, self.replica.document(id)?)));
-        let found = documents.flat_map(|(id, document)| {
-            document.conflicts(reference).into_iter().map(move |(key, loser)| (id, key, loser))
-        });
-        let view = |(id, key, loser): (&DocumentId, KeyPath, crate::merge::Loser)| view::ConflictView {
-            document: format!("{}/{}", did(&id.owner), id.name.as_str()),
-            key: key.to_string(),
-            winner: did(&loser.winner),
-            loser: did(&loser.author),
-            deleted: loser.entry.is_tombstone(),
-            written_at: crate::clock::rfc3339(loser.entry.stamp.time()),
-            value: loser.entry.value.map(CompactValue::into_value).unwrap_or_default(),
-            hidden_by: loser.hidden_by.map(|key| key.to_string()),
-        };
-        Ok(found.map(view).collect())
+        let mut walk = self.begin_conflicts(doc)?;
+        while !self.walk_conflicts(&mut walk, ANSWER_KEYS_MAX) {}
+        Ok(walk.found)
     }
 
     /// The newest node state of a peer, or of this node.
@@ -150,5 +244,18 @@ impl NodeReport<'_> {
         let is_newer = signed.as_ref().is_none_or(|signed| signed.timestamp < timestamp);
         let called = || view::StateView { timestamp, provisional: false, state: called.state.clone() };
         if is_newer { Some(called()) } else { signed }
+    }
+}
+
+fn conflict_view(id: &DocumentId, key: &KeyPath, loser: Loser) -> view::ConflictView {
+    view::ConflictView {
+        document: format!("{}/{}", did(&id.owner), id.name.as_str()),
+        key: key.to_string(),
+        winner: did(&loser.winner),
+        loser: did(&loser.author),
+        deleted: loser.entry.is_tombstone(),
+        written_at: crate::clock::rfc3339(loser.entry.stamp.time()),
+        value: loser.entry.value.map(CompactValue::into_value).unwrap_or_default(),
+        hidden_by: loser.hidden_by.map(|key| key.to_string()),
     }
 }

@@ -34,6 +34,7 @@ use crate::rpc::Calls;
 use crate::unicast::Unicast;
 use crate::watches::Watches;
 pub(crate) use alarms::AlarmsReport;
+pub use documents::{ConflictWalk, ListWalk};
 
 /// The parts of a node, to read.
 #[derive(Clone, Copy, Debug)]

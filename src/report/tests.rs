@@ -10,7 +10,7 @@ use crate::core::side::{TestSide, pair};
 use crate::envelope::{Envelope, Payload};
 use crate::federation::Refusal;
 use crate::federation::join::JoinRefusal;
-use crate::io::CommandError;
+use crate::io::{CommandError, Query, Reply};
 use crate::limits::TRANSFERS_MAX;
 use crate::replica::ApplyOutcome;
 use crate::sync::message::Message;
@@ -78,8 +78,9 @@ fn a_peer_without_a_link_is_away_and_a_document_of_its_is_listed() {
     assert_eq!(links[0].did, crate::identity::did(&owner.me()));
     let names: Vec<_> = report.documents().into_iter().map(|document| document.name).collect();
     assert!(names.contains(&id.document.name.as_str().to_owned()));
-    let value = report.value("list", Some(&crate::layer::KeyPath::parse("a").unwrap())).unwrap();
-    assert_eq!(value.as_u64(), Some(1));
+    let key = crate::layer::KeyPath::parse("a").unwrap();
+    let value = report.answer(&Query::Get { doc: "list".to_owned(), key: Some(key) }).unwrap();
+    assert_eq!(value, Reply::Value(1u64.into()));
     assert_eq!(report.conflicts(None), Ok(Vec::new()));
 }
 

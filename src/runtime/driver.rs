@@ -253,8 +253,7 @@ pub(super) fn is_small(task: &Task) -> bool {
             | Write::OnBase { .. }
             | Write::Settle { .. }
             | Write::Put { .. }
-            | Write::Leaves { .. }
-            | Write::Keep { .. }
+            | Write::Flat { .. }
             | Write::PublishState { .. } => false,
         },
         Task::Command(Command::Query(Query::Get { key, .. }), _) => key.is_some(),

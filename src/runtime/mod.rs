@@ -228,9 +228,16 @@ impl NodeClient {
     pub(crate) async fn command_at(&self, command: impl Into<Command>) -> Result<(Reply, EventId), AskError> {
         let command = self.with_addresses(command.into());
         // What few commands need stands apart: a future is as large as all that it may await.
-        let (mut reply, up_to) = match slices::may_be_cut(&command) {
-            true => Box::pin(self.put_in_slices(command)).await?,
+        let (reply, up_to) = match slices::is_large(&command) {
+            true => Box::pin(self.ask_flat(command)).await?,
             false => self.ask(command).await?,
+        };
+        let mut reply = match reply {
+            // It is put together where nothing else waits for that.
+            Reply::Partial(_) => {
+                tokio::task::spawn_blocking(move || reply.complete()).await.map_err(|_| NodeGone)?
+            }
+            reply => reply,
         };
         match &mut reply {
             Reply::Status(status) => self.add_host_status(status),

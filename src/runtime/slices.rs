@@ -1,33 +1,24 @@
-//! A large `put` as a row of small writes: the node's thread does one of them at a time, and whatever else is asked of it in between.
+//! A large `put` or `set` on its way to the node: it is flattened and checked in a thread of its own, so that the node only writes it,
+//! slice by slice ([`Write::Flat`]).
 //!
-//! What is new is written first, in the order of the keys: the database and the indexes take neighbours fastest. What is not in the value
-//! is deleted last. A `put` that is to be one commit, or for one version alone, is not cut, nor is one that the node would refuse:
-//! nothing of that is written.
+//! A write that is to be one commit, or for one version alone, goes as it is, and so does one that the node would refuse: nothing of
+//! that is written.
 
 use tombolo_delta::Value;
 
 use super::journal::EventId;
 use super::{AskError, NodeClient};
 use crate::clock::Timestamp;
-use crate::io::view::WrittenView;
-use crate::io::{Command, Reply, Write};
+use crate::io::{Command, CommandError, Reply, Write};
 use crate::layer::{Entry, KeyPath};
-use crate::limits::{LAYER_BYTES_MAX, MAP_ENTRIES_MAX};
+use crate::limits::{LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SLICE_KEYS_MAX};
 use crate::merge::{flatten, leaf_count};
 
-/// A `put` of more entries is cut. Slices are larger than what the log of the store takes, which would write each twice, and small enough
-/// that nothing waits long behind one.
-const SLICE_ENTRIES_MAX: usize = 5_000;
-/// Bytes of the entries of a slice.
-const SLICE_BYTES_MAX: usize = 1024 * 1024;
-
-type PutSlice = Vec<(KeyPath, Value)>;
-
-/// The slices of a value; none where it is small, or cannot be the content of a map.
-fn slices_of(value: &Value) -> Vec<PutSlice> {
-    let Ok(leaves) = flatten(None, value) else { return Vec::new() };
-    if leaves.len() < SLICE_ENTRIES_MAX || leaves.len() > MAP_ENTRIES_MAX {
-        return Vec::new();
+/// The leaves of a value below a key, in their order; none where they are few, or cannot be the content of a map.
+fn leaves_of(key: Option<&KeyPath>, value: &Value) -> Option<Vec<(KeyPath, Value)>> {
+    let leaves = flatten(key, value).ok()?;
+    if leaves.len() <= SLICE_KEYS_MAX || leaves.len() > MAP_ENTRIES_MAX {
+        return None;
     }
     let largest = |value: &Value| Entry {
         stamp: Timestamp::from_bits(u64::MAX),
@@ -35,90 +26,54 @@ fn slices_of(value: &Value) -> Vec<PutSlice> {
         saw: Some([0; 4]),
     };
     let sizes = leaves.iter().map(|(key, value)| largest(value).check(key));
-    match sizes.sum::<Result<usize, _>>() {
-        Ok(bytes) if bytes <= LAYER_BYTES_MAX => {}
-        Ok(_) | Err(_) => return Vec::new(),
-    }
-    let (mut slices, mut slice, mut bytes) = (Vec::new(), PutSlice::new(), 0);
-    for (key, value) in leaves {
-        bytes += key.size() + tombolo_delta::cbor_len(&value);
-        slice.push((key, value));
-        if slice.len() == SLICE_ENTRIES_MAX || bytes >= SLICE_BYTES_MAX {
-            slices.push(std::mem::take(&mut slice));
-            bytes = 0;
-        }
-    }
-    slices.push(slice);
-    slices
+    let bytes = sizes.sum::<Result<usize, _>>().ok()?;
+    (bytes <= LAYER_BYTES_MAX).then(|| leaves.into_iter().collect())
 }
 
-/// Whether a command is a `put` of so many entries that it is cut, if it can be.
-pub(super) fn may_be_cut(command: &Command) -> bool {
-    let Command::Write(Write::Put { value, whole: false, .. }) = command else { return false };
-    leaf_count(value) >= SLICE_ENTRIES_MAX
+/// The document, the key and the value of a write that may be done in slices.
+fn parts(write: &Write) -> Option<(&str, Option<&KeyPath>, &Value)> {
+    match write {
+        Write::Put { doc, value, whole: false } => Some((doc, None, value)),
+        Write::Set { doc, key, value } => Some((doc, Some(key), value)),
+        Write::Put { whole: true, .. }
+        | Write::Create { .. }
+        | Write::Del { .. }
+        | Write::Delete { .. }
+        | Write::OnBase { .. }
+        | Write::Settle { .. }
+        | Write::Flat { .. }
+        | Write::PublishState { .. } => None,
+    }
+}
+
+/// The write in place of a large one; none where that goes as it is.
+fn flat(write: &Write) -> Option<Write> {
+    let (doc, key, value) = parts(write)?;
+    let leaves = leaves_of(key, value)?;
+    Some(Write::Flat { doc: doc.to_owned(), key: key.cloned(), leaves })
+}
+
+/// Whether a command is a write of so large a value that it is flattened, if it can be.
+pub(super) fn is_large(command: &Command) -> bool {
+    let Command::Write(write) = command else { return false };
+    parts(write).is_some_and(|(.., value)| leaf_count(value) > SLICE_KEYS_MAX)
 }
 
 impl NodeClient {
-    /// Sends a `put` that may be cut, slice by slice.
-    pub(super) async fn put_in_slices(&self, command: Command) -> Result<(Reply, EventId), AskError> {
-        let (command, progress) = self.written_in_slices(command).await?;
-        let (mut reply, up_to) = self.ask(command).await?;
-        progress.complete(&mut reply);
-        Ok((reply, up_to))
-    }
-
-    /// Writes what a large `put` sets, slice by slice, and returns the write that does the rest, with what was written so far. A command
-    /// of another kind is returned as it is.
-    async fn written_in_slices(&self, command: Command) -> Result<(Command, PutProgress), AskError> {
-        let mut progress = PutProgress::default();
-        let Command::Write(Write::Put { doc, value, whole: false }) = command else {
-            return Ok((command, progress));
+    /// Sends a write of a large value and waits for the reply. For a map it goes flattened.
+    pub(super) async fn ask_flat(&self, command: Command) -> Result<(Reply, EventId), AskError> {
+        let write = match command {
+            Command::Write(write) => write,
+            command => return self.ask(command).await,
         };
         // Flattening a large value is work that no other task should wait for.
-        let cut = tokio::task::spawn_blocking(move || {
-            let slices = slices_of(&value);
-            let keys: Vec<KeyPath> = slices.iter().flatten().map(|(key, _)| key.clone()).collect();
-            (slices, keys, value)
-        });
-        let (slices, keys, value) = cut.await.map_err(|_| super::NodeGone)?;
-        let is_cut = !slices.is_empty();
-        for leaves in slices {
-            match self.ask(Write::Leaves { doc: doc.clone(), leaves }.into()).await {
-                Ok((Reply::Written(written), _)) => progress.add(&written),
-                // It is no map, or the whole may fit where a slice does not, since it also deletes. If not, its refusal is the answer.
-                Ok(_) | Err(AskError::Refused(_)) => {
-                    return Ok((Write::Put { doc, value, whole: false }.into(), progress));
-                }
-                Err(gone @ AskError::Gone(_)) => return Err(gone),
-            }
-        }
-        let last = match is_cut {
-            true => Write::Keep { doc, keys },
-            false => Write::Put { doc, value, whole: false },
-        };
-        Ok((last.into(), progress))
-    }
-}
-
-/// What the slices of a `put` have written.
-#[derive(Debug, Default)]
-struct PutProgress {
-    set: usize,
-    deleted: usize,
-}
-
-impl PutProgress {
-    fn add(&mut self, written: &WrittenView) {
-        self.set += written.set;
-        self.deleted += written.deleted;
-    }
-
-    /// Adds it to the reply of the `put`.
-    fn complete(&self, reply: &mut Reply) {
-        if let Reply::Written(written) = reply {
-            written.set += self.set;
-            written.deleted += self.deleted;
-            written.changed += self.set + self.deleted;
+        let cut = tokio::task::spawn_blocking(move || (flat(&write), write));
+        let (flat, write) = cut.await.map_err(|_| super::NodeGone)?;
+        let Some(flat) = flat else { return self.ask(write.into()).await };
+        match self.ask(flat.into()).await {
+            // A document of another kind takes the value as it is.
+            Err(AskError::Refused(CommandError::UnknownDocument(_))) => self.ask(write.into()).await,
+            asked => asked,
         }
     }
 }
@@ -136,24 +91,26 @@ mod tests {
     }
 
     #[test]
-    fn slices_hold_all_leaves_once_and_in_order() {
+    fn a_large_value_is_flattened_in_order() {
         let nested = [("a".to_owned(), value(numbers(9_000))), ("b".to_owned(), value(numbers(18_000)))];
-        let slices = slices_of(&value(nested));
-        assert!(slices.len() >= 5 && slices.iter().all(|slice| slice.len() <= SLICE_ENTRIES_MAX));
-        let all: Vec<_> = slices.concat();
-        assert_eq!(all.len(), 27_000);
-        assert!(all.is_sorted_by(|(a, _), (b, _)| a < b));
+        let key = KeyPath::parse("x").unwrap();
+        for below in [None, Some(&key)] {
+            let leaves = leaves_of(below, &value(nested.clone())).unwrap();
+            assert_eq!(leaves.len(), 27_000);
+            assert!(leaves.is_sorted_by(|(a, _), (b, _)| a < b));
+            assert!(leaves.iter().all(|(key, _)| below.is_none_or(|below| below.is_prefix_of(key))));
+        }
     }
 
     #[test]
-    fn what_is_small_or_would_be_refused_is_not_cut() {
-        let cut = |members: Vec<(String, Value)>| slices_of(&value(members)).len();
-        assert_eq!(cut(numbers(100)), 0);
+    fn what_is_small_or_would_be_refused_goes_as_it_is() {
+        let is_flat = |members: Vec<(String, Value)>| leaves_of(None, &value(members)).is_some();
+        assert!(is_flat(numbers(6_000)));
+        assert!(!is_flat(numbers(100)));
         let too_long = ("long".to_owned(), Value::from("x".repeat(70_000).as_str()));
-        assert_eq!(cut([numbers(6_000), vec![too_long]].concat()), 0);
-        let too_many = numbers(MAP_ENTRIES_MAX as u64 + 1);
-        assert_eq!(cut(too_many), 0);
+        assert!(!is_flat([numbers(6_000), vec![too_long]].concat()));
+        assert!(!is_flat(numbers(MAP_ENTRIES_MAX as u64 + 1)));
         let large = (0..6_000).map(|n| (format!("k{n}"), Value::Bytes(vec![0; 3_000]))).collect();
-        assert_eq!(cut(large), 0);
+        assert!(!is_flat(large));
     }
 }

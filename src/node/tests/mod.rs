@@ -21,6 +21,7 @@ mod deploy;
 mod deploy_calls;
 mod deploy_restored;
 mod ending;
+mod long;
 mod meeting;
 mod restore;
 mod revoke;

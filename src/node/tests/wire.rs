@@ -156,7 +156,11 @@ impl Wire {
         let request = RequestId(self.next);
         self.queue.push_back((at, Input::Command { request, command: command.into() }));
         self.run();
-        self.replies.remove(&(at, request)).expect("each command is answered")
+        while !self.replies.contains_key(&(at, request)) && self.nodes[at].is_under_way() {
+            self.queue.push_back((at, Input::Timeout));
+            self.run();
+        }
+        self.replies.remove(&(at, request)).expect("each command is answered").map(Reply::complete)
     }
 
     pub(super) fn join(&mut self, inviter: usize, joiner: usize, level: TrustLevel) {
