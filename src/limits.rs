@@ -183,8 +183,8 @@ pub const OWN_STATE_WAIT_ON_AIR_MAX: Millis = Millis::from_secs(25);
 pub const OWN_STATE_TRUST: Millis = Millis::from_secs(60 * 60);
 /// Writes that wait so at a time. One more is refused.
 pub const WAITING_WRITES_MAX: usize = 256;
-/// A local write that sets or deletes more keys is done in slices of at most so many, each a commit. Slices are larger than what the log
-/// of the store takes, which would write each twice, and small enough that nothing waits long behind one.
+/// A local write that sets or deletes more keys is done in slices of at most so many, each a commit, so that nothing waits long behind
+/// one.
 pub const SLICE_KEYS_MAX: usize = 5_000;
 /// Writes in slices that are under way at a time; one after the other is done. One more is refused.
 pub const LONG_WRITES_MAX: usize = 64;

@@ -26,7 +26,9 @@ const SLICE_BYTES_MAX: usize = 1024 * 1024;
 const SLICE_LOOKS_MAX: usize = 16_384;
 /// In a document of so many keys a slice has half as many, since it touches most buckets of the hash tree, and all entries of these are
 /// hashed.
-const DOCUMENT_KEYS_OF_HALF_SLICES: usize = 65_536;
+const DOCUMENT_KEYS_OF_HALF_SLICES: usize = 32_768;
+/// But not fewer than these: the log of the store takes no more, and would write each twice.
+const SLICE_KEYS_MIN: usize = 1_100;
 /// When a slice that waits for a newer own state is looked at again, at the latest.
 pub const SLICE_WAIT: Millis = Millis::from_ms(500);
 
@@ -94,7 +96,7 @@ fn is_below(prefix: Option<&KeyPath>, key: &KeyPath) -> bool {
 /// How many keys a slice changes.
 fn slice_keys(document: &Document) -> usize {
     let half = DOCUMENT_KEYS_OF_HALF_SLICES;
-    SLICE_KEYS_MAX * half / (half + document.keys_at_most())
+    (SLICE_KEYS_MAX * half / (half + document.keys_at_most())).max(SLICE_KEYS_MIN)
 }
 
 impl Authoring {

@@ -125,7 +125,7 @@ impl Node {
         }
     }
 
-    /// Takes the next part of a walk, and answers after the last. One that goes on does before those that came later.
+    /// Takes the next part of a walk, and answers after the last. Several take turns.
     fn walk(&mut self, request: RequestId, walk: Walk) {
         let mut walk = walk;
         let report = self.report();

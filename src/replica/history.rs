@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::replica::Replaced;
 use crate::replica::change_log::ChangeLog;
-use crate::store::{ENTRIES_LOGGED_MAX, KeptState, LayerWrite, MapBase};
+use crate::store::{BLOCKS_ENTRIES_MIN, KeptState, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
 /// Bases in use by radio that are kept whatever comes: those that deltas started from, and the states that were sent or heard since, one of
@@ -314,7 +314,7 @@ pub(super) fn remember_map(
         }
     };
     write.bases_from = bases.front().map(|base| base.sequence);
-    let is_large = write.entries.len() > ENTRIES_LOGGED_MAX;
+    let is_large = write.entries.len() > BLOCKS_ENTRIES_MIN;
     write.all = (is_large && write.entries.len() * 2 >= map.len()).then(|| log.all_known(map));
 }
 
