@@ -134,7 +134,7 @@ struct ConnectionState {
 }
 
 impl ClientConnection {
-    fn of(client: ClientId) -> Self {
+    pub(super) fn of(client: ClientId) -> Self {
         ClientConnection { client, state: Arc::default() }
     }
 
@@ -147,6 +147,16 @@ impl ClientConnection {
     pub(crate) fn at_work(&self) -> AtWork {
         self.state.at_work.fetch_add(1, Ordering::Relaxed);
         AtWork(self.state.clone())
+    }
+
+    /// Ends the connection, whatever of an answer is not sent yet.
+    pub(super) fn close(&self) {
+        self.state.close.notify_one();
+    }
+
+    /// Waits until it is to end.
+    pub(super) async fn closed(&self) {
+        self.state.close.notified().await;
     }
 
     fn is_waiting(&self) -> bool {
@@ -197,7 +207,7 @@ impl Connections {
         let is_meant = |open: &ClientConnection| client.is_none_or(|client| open.client == client);
         let (number, _) = self.open.iter().find(|(_, open)| is_meant(open) && open.is_waiting())?;
         let closed = self.open.remove(&number.to_owned())?;
-        closed.state.close.notify_one();
+        closed.close();
         Some(())
     }
 }
@@ -230,12 +240,12 @@ pub(crate) async fn serve_all<L, S, F>(
                     stream.write_at_once(NO_PLACE);
                     continue;
                 };
-                let (open, closed) = (open.clone(), connection.state.clone());
+                let (open, closed) = (open.clone(), connection.clone());
                 let served = serve(stream, connection);
                 connections.spawn(async move {
                     tokio::select! {
                         () = served => {}
-                        () = closed.close.notified() => {}
+                        () = closed.closed() => {}
                     }
                     open.lock().unwrap_or_else(PoisonError::into_inner).open.remove(&number);
                 });

@@ -12,10 +12,12 @@
 //! | [`watch`] | the events of a node, as they happen |
 //! | `slots` | how many places one client may have |
 //! | `conditions` | the conditional headers of a request |
+//! | `answers` | the memory of long answers that are not read yet |
 //! | `body` | reads the body of a request, within time and memory |
 //! | `json` | what is checked of JSON before it is parsed |
 
 pub(crate) mod accept;
+mod answers;
 mod body;
 pub mod client;
 mod conditions;

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::accept::{AtWork, ClientConnection, ServingLimits, serve_all, serve_connection};
+use super::answers::{AnswerBudget, Turn};
 use super::body::{self, BodyBudget};
 use super::conditions::{self, ConditionedCommand};
 use super::description::DESCRIPTION;
@@ -99,6 +100,7 @@ pub(crate) struct ServerContext {
     client: NodeClient,
     watchers: Slots,
     bodies: BodyBudget,
+    answers: AnswerBudget,
     stopped: watch::Receiver<bool>,
 }
 
@@ -106,7 +108,8 @@ impl ServerContext {
     /// The context of a server that ends when `stopped` changes.
     pub(crate) fn new(client: NodeClient, stopped: watch::Receiver<bool>) -> Self {
         let watchers = Slots::new(WATCHERS_MAX, WATCHERS_PER_CLIENT_MAX);
-        ServerContext { client, watchers, bodies: BodyBudget::default(), stopped }
+        let (bodies, answers) = (BodyBudget::default(), AnswerBudget::default());
+        ServerContext { client, watchers, bodies, answers, stopped }
     }
 
     /// The context of one connection.
@@ -130,6 +133,16 @@ impl ConnectionContext {
     /// Changes when the server ends.
     pub(super) fn stopped(&self) -> watch::Receiver<bool> {
         self.server.stopped.clone()
+    }
+
+    /// Waits for the turn of the connection's client to have a long answer made.
+    pub(super) async fn turn(&self) -> Turn {
+        self.server.answers.turn(self.connection.client()).await
+    }
+
+    /// Waits until bytes for the client have room; `None`: they find none.
+    pub(super) async fn hold(&self, bytes: Bytes) -> Option<Bytes> {
+        self.server.answers.hold(bytes, &self.connection).await
     }
 
     /// A place among the watchers, with the mark that the connection is at work as long as it is held.
@@ -179,7 +192,11 @@ where
             Err(error) => refusal(&error),
         },
         Ok(ApiRequest::Description) => whole(StatusCode::OK, DESCRIPTION.into()),
-        Ok(ApiRequest::Command(command)) => command_answer(command, &head, client).await,
+        Ok(ApiRequest::Command(command)) => {
+            let _turn = if may_be_long(&command) { Some(context.turn().await) } else { None };
+            let answer = command_answer(command, &head, client).await;
+            context.server.answers.hold_answer(answer, &context.connection).await
+        }
     };
     if is_head { without_body(answer) } else { answer }
 }
@@ -212,6 +229,11 @@ async fn command_answer(command: Command, head: &Parts, client: &NodeClient) -> 
         Ok(reply) => tagged(&reply, shape),
         Err(error) => refusal(&error),
     }
+}
+
+/// Whether the answer may have the size of a document.
+fn may_be_long(command: &Command) -> bool {
+    matches!(command, Command::Query(Query::Get { .. } | Query::Document { .. } | Query::Conflicts { .. }))
 }
 
 /// Whether a command makes something that was not there.

@@ -103,13 +103,13 @@ pub(super) async fn answer(
         Err(answer) => return *answer,
     };
     let (lines, body) = mpsc::channel(WATCH_LINES_MAX);
-    let client = context.client().clone();
-    let watcher = Watcher { client, format, lines, snapshot: request.snapshot, doc: request.doc };
+    let (client, context) = (context.client().clone(), context.clone());
+    let mut stopped = context.stopped();
+    let watcher = Watcher { client, context, format, lines, snapshot: request.snapshot, doc: request.doc };
     let (events, filter, begins) = match watcher.begin(since).await {
         Ok(begun) => begun,
         Err(error) => return refusal(&error),
     };
-    let mut stopped = context.stopped();
     tokio::spawn(async move {
         let gone = watcher.lines.clone();
         tokio::select! {
@@ -169,6 +169,7 @@ struct WatcherGone;
 /// One program that watches.
 struct Watcher {
     client: NodeClient,
+    context: ConnectionContext,
     format: LineFormat,
     lines: mpsc::Sender<Bytes>,
     /// Whether it wants what is there where it cannot go on from what it has.
@@ -255,21 +256,25 @@ impl Watcher {
         let rows: Vec<_> = rows.into_iter().filter(|row| filter.is_of(&row.owner, &row.name)).collect();
         for row in rows {
             let doc = row.document.clone();
+            let turn = self.context.turn().await;
             let (document, up_to) = match self.client.command_at(Query::Document { doc }).await {
                 Ok((Reply::Document(document), up_to)) => (document, up_to),
                 // It is gone meanwhile: an event has that.
                 Ok(_) | Err(AskError::Refused(_)) => continue,
                 Err(AskError::Gone(_)) => return Err(WatcherGone),
             };
-            self.send(&json!({
+            let line = self.format.line(&json!({
                 "event": "snapshot",
                 "document": row.document,
                 "owner": row.owner,
                 "name": row.name,
                 "version": document.version,
                 "value": document.value,
-            }))
-            .await?;
+            }));
+            // One that reads nothing for a while, though its client has no room left, begins again.
+            let line = self.context.hold(line).await.ok_or(WatcherGone)?;
+            drop(turn);
+            self.lines.send(line).await.map_err(|_| WatcherGone)?;
             filter.shown.insert((row.owner, row.name), up_to.number);
         }
         if let Some(reader) = self.client.events_behind(from) {
