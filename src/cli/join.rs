@@ -13,8 +13,9 @@ use crate::config::TimeSpan;
 use crate::federation::invite::Invite;
 use crate::folder::load_config;
 use crate::handle::{Settings, Tombolo};
+use crate::identity::did;
 use crate::limits::INVITE_TEXT_MAX;
-use crate::node::Admin;
+use crate::node::{Admin, Query};
 use crate::system_clock::now;
 
 /// After this long a hint shows what the command waits for.
@@ -36,6 +37,7 @@ pub(super) fn run(
     }
     let running = context.node.is_running();
     let patient = !context.json;
+    let inviter = Invite::parse(&code).ok().map(|invite| did(&invite.inviter));
     let reply = runtime()?.block_on(async {
         let joining = join(context, Admin::Join { code, addresses }, running);
         let hinting = async {
@@ -53,7 +55,7 @@ pub(super) fn run(
         };
         tokio::select! {
             reply = joining => reply.map_err(|error| error.with_advice_for("")),
-            () = hinting => Err(no_answer(running)),
+            () = hinting => Err(no_answer(context, running, inviter.as_deref()).await),
         }
     })?;
     if context.json {
@@ -89,9 +91,27 @@ fn ended_here(code: &str) -> Option<String> {
     (expires <= now().wall).then(|| rfc3339(expires))
 }
 
-fn no_answer(running: bool) -> CliError {
+async fn no_answer(context: &CliContext, running: bool, inviter: Option<&str>) -> CliError {
     let next = if running { "the running node goes on trying" } else { "start `tombolo up` to go on trying" };
-    CliError::new("no_answer", format!("the inviter has not answered yet: {next}; `tombolo peers` shows it"))
+    let why = match inviter.filter(|_| running) {
+        Some(inviter) => last_failure(context, inviter).await,
+        None => None,
+    };
+    let why = why.map(|why| format!(". The last try: {why}")).unwrap_or_default();
+    CliError::new(
+        "no_answer",
+        format!("the inviter has not answered yet: {next}; `tombolo peers` shows it{why}"),
+    )
+}
+
+/// What came of the running node's last call to an inviter.
+async fn last_failure(context: &CliContext, inviter: &str) -> Option<String> {
+    let answer = crate::api::client::command(&context.node.socket(), &Query::Status.into()).await.ok()?;
+    let status: serde_json::Value = serde_json::from_slice(&answer.1).ok()?;
+    let alarms = status.get("alarms")?.as_array()?.iter().filter_map(serde_json::Value::as_str);
+    let key = inviter.trim_start_matches("did:key:");
+    let mut silent = alarms.filter_map(|alarm| alarm.split_once(" has not answered yet: "));
+    silent.find(|(name, _)| key.starts_with(name)).map(|(_, why)| why.to_owned())
 }
 
 fn from_stdin() -> Result<String, CliError> {

@@ -251,6 +251,19 @@ fn an_inviter_that_does_not_answer_is_waited_for_no_longer_than_asked() {
     assert_eq!(boat.error_code(&["join", &code, "--timeout", "2s"]), "no_answer");
 }
 
+/// A code that works no more, where no other is open: the inviter answers only that, and the one who joins is shown it.
+#[test]
+fn a_join_that_waits_in_vain_says_why() {
+    let (attic, boat) = (NodeDir::with_node("attic"), NodeDir::with_node("boat"));
+    let attic_up = attic.up();
+    let _boat_up = boat.up();
+    let code = attic.ok(&["invite", "--addr", &attic_up.address()]);
+    let id = attic.json(&["invites"])[0]["id"].as_str().unwrap().to_owned();
+    attic.ok(&["invites", "withdraw", &id]);
+    let error = boat.fails(1, &["join", &code, "--timeout", "8s"]);
+    assert!(error.contains("no open invite") && error.contains("withdrawn"), "{error}");
+}
+
 /// Edits made while both are off are on both sides when they are back.
 #[test]
 fn nodes_that_were_apart_meet_again() {

@@ -60,7 +60,7 @@ fn joined(addresses: &[SocketAddr]) -> String {
 #[non_exhaustive]
 pub enum JoinError {
     /// The inviter answered and has no invite open.
-    #[error("no open invite at {address}")]
+    #[error("no open invite at {address}: it was used or withdrawn, or has expired")]
     NoInvite {
         /// Where the inviter was reached.
         address: Address,
