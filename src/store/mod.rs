@@ -17,6 +17,7 @@ mod maps;
 mod migrate;
 mod overlay;
 mod records;
+mod room;
 mod tables;
 mod wal;
 mod witness;
@@ -231,6 +232,7 @@ impl Store {
         let mut store = Store::closed(Some(Arc::new(move || file::open(&opened))));
         (store.witness, store.path) = (Some(Arc::new(witness)), Some(path));
         store.heal()?;
+        store.give_back_room()?;
         Ok(store)
     }
 

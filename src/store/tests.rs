@@ -502,3 +502,50 @@ fn documents_are_cleared_without_reading_them() {
     drop(store);
     assert!(Store::open(&path).unwrap().load().unwrap().layers.is_empty());
 }
+
+/// What was removed is gone from the disk after the next start, and what stays is there.
+#[test]
+fn a_file_that_is_mostly_free_is_cut_off_at_the_next_start() {
+    let folder = std::env::temp_dir().join(format!("tombolo-room-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("a.redb");
+    Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
+    let write = |name: String| {
+        let value = Content::Snapshot(Value::Bytes(vec![7; 600_000]).into());
+        StoreWrite::PutLayer(Box::new(LayerWrite {
+            signed: signed(Kind::Snapshot, &name, 1, &value),
+            snapshot: Some(value.to_cbor()),
+            entries: vec![],
+            kept: None,
+            forgotten: vec![],
+            forgotten_keys: vec![],
+            bases_from: None,
+            is_own_map: false,
+            all: None,
+        }))
+    };
+    let mut store = Store::open(&path).unwrap();
+    for n in 0..40 {
+        store.commit(&[write(format!("d{n}"))]).unwrap();
+    }
+    // What stands in the log goes to the file. The last stands at its end.
+    drop(store);
+    let mut store = Store::open(&path).unwrap();
+    let bytes = || std::fs::metadata(&path).unwrap().len();
+    let removed: Vec<LayerId> =
+        store.load().unwrap().layers.iter().map(|it| it.signed.head.layer.clone()).collect();
+    let removed = removed.into_iter().filter(|layer| layer.document.name.as_str() != "d39");
+    let removed: Vec<StoreWrite> = removed.map(StoreWrite::RemoveLayer).collect();
+    store.commit(removed).unwrap();
+    drop(store);
+    let before = bytes();
+    let mut store = Store::open(&path).unwrap();
+    let left = store.load().unwrap().layers;
+    assert!(bytes() < before / 4, "{before} {}", bytes());
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].snapshot.as_ref().unwrap().len(), 600_005);
+    store.commit(&[write("d1".to_owned())]).unwrap();
+    drop(store);
+    assert_eq!(Store::open(&path).unwrap().load().unwrap().layers.len(), 2);
+    std::fs::remove_dir_all(&folder).unwrap();
+}
