@@ -58,9 +58,9 @@ const STATE_EVERY: Duration = Duration::from_millis(500);
 /// How long the cable stays cut.
 const CUT: Duration = Duration::from_secs(3);
 /// How long any step may take: far more than it does. After a cut QUIC may take some seconds to try again.
-const PATIENCE: Duration = Duration::from_secs(12);
-/// The same on radio, where a frame takes its time.
-const RADIO_PATIENCE: Duration = Duration::from_secs(25);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// The same on radio, where a frame takes its time, and one that is lost some 10 s until a heartbeat shows that: mostly 5 to 23 s.
+const RADIO_PATIENCE: Duration = Duration::from_secs(90);
 /// How often it is checked whether all read the same.
 const LOOK: Duration = Duration::from_millis(5);
 
