@@ -1,6 +1,6 @@
 //! The memory of long answers: what a client has not read yet is held for it, within a share of what there is for all.
 //!
-//! Long answers of one client are made one after another, so that at most one is made that has no room. A client has a share; where all
+//! Few long answers of one client are made at a time, so that few are made that have no room; a short one waits behind none. A client has a share; where all
 //! room is taken, the connection with the oldest answer is closed of the client that holds most.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::StatusCode;
 use hyper::body::{Body, Bytes};
-use tokio::sync::{Notify, OwnedMutexGuard};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::accept::ClientConnection;
@@ -28,15 +28,18 @@ const READ_PAUSE: Duration = Duration::from_secs(1);
 /// How long it waits in all; then it is refused (`503`).
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(10);
 
-/// The turn of a client: while it is held, no other long answer of that client is made.
-pub(super) type Turn = OwnedMutexGuard<()>;
+/// Answers of one client that may be long and are made at a time.
+const TURNS_PER_CLIENT: usize = 4;
+
+/// A turn of a client: only so many answers of it that may be long are made at a time.
+pub(super) type Turn = OwnedSemaphorePermit;
 
 /// The memory that the long answers of a server share; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AnswerBudget {
     held: Arc<Mutex<HeldAnswers>>,
     freed: Arc<Notify>,
-    turns: Arc<Mutex<BTreeMap<ClientId, Weak<tokio::sync::Mutex<()>>>>>,
+    turns: Arc<Mutex<BTreeMap<ClientId, Weak<Semaphore>>>>,
 }
 
 /// What an answer has to wait for.
@@ -106,19 +109,19 @@ impl Drop for HeldBytes {
 }
 
 impl AnswerBudget {
-    /// Waits until no other long answer of a client is made.
+    /// Waits until few other long answers of a client are made.
     pub(super) async fn turn(&self, client: ClientId) -> Turn {
         let turn = {
             let mut turns = lock(&self.turns);
             turns.retain(|_, turn| turn.strong_count() > 0);
             let known = turns.get(&client).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
-                let fresh = Arc::default();
+                let fresh = Arc::new(Semaphore::new(TURNS_PER_CLIENT));
                 turns.insert(client, Arc::downgrade(&fresh));
                 fresh
             })
         };
-        turn.lock_owned().await
+        turn.acquire_owned().await.expect("nothing closes the semaphore")
     }
 
     /// Waits until these bytes have room. `None`: others are not read in time.
@@ -200,13 +203,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn long_answers_of_one_client_are_made_one_after_another() {
+    async fn few_long_answers_of_one_client_are_made_at_a_time() {
         let budget = AnswerBudget::default();
-        let turn = budget.turn(ClientId::Process(1)).await;
+        let one = ClientId::Process(1);
+        let mut turns = Vec::new();
+        for _ in 0..TURNS_PER_CLIENT {
+            turns.push(budget.turn(one).await);
+        }
         let _other = budget.turn(ClientId::Process(2)).await;
-        let again = tokio::time::timeout(Duration::from_millis(20), budget.turn(ClientId::Process(1))).await;
+        let again = tokio::time::timeout(Duration::from_millis(20), budget.turn(one)).await;
         assert!(again.is_err());
-        drop(turn);
-        budget.turn(ClientId::Process(1)).await;
+        drop(turns);
+        budget.turn(one).await;
     }
 }
