@@ -186,25 +186,29 @@ fn a_full_disk_refuses_and_takes_again_when_there_is_room() {
     assert!(meta.contains_key("a") && meta.contains_key("c") && !meta.contains_key("b"));
 }
 
-/// A store in a folder, with layers of both kinds over several commits.
+/// A signed snapshot as a commit brings it.
+fn snapshot_write(name: &str, sequence: u64, value: &Content) -> StoreWrite {
+    StoreWrite::PutLayer(Box::new(LayerWrite {
+        signed: signed(Kind::Snapshot, name, sequence, value),
+        snapshot: Some(value.to_cbor()),
+        entries: vec![],
+        kept: None,
+        forgotten: vec![],
+        forgotten_keys: vec![],
+        bases_from: None,
+        is_own_map: false,
+        all: None,
+    }))
+}
+
+/// A store in a folder, with snapshots over several commits.
 fn store_with_layers(folder: &Path) -> PathBuf {
     let path = folder.join("a.redb");
     Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
     let mut store = Store::open(&path).unwrap();
     for n in 1..40u64 {
         let value = Content::Snapshot(Value::from("a".repeat(100 * usize::try_from(n).unwrap())).into());
-        let write = LayerWrite {
-            signed: signed(Kind::Snapshot, &format!("s{}", n % 7), n, &value),
-            snapshot: Some(value.to_cbor()),
-            entries: vec![],
-            kept: None,
-            forgotten: vec![],
-            forgotten_keys: vec![],
-            bases_from: None,
-            is_own_map: false,
-            all: None,
-        };
-        store.commit(&[StoreWrite::PutLayer(Box::new(write))]).unwrap();
+        store.commit(&[snapshot_write(&format!("s{}", n % 7), n, &value)]).unwrap();
     }
     path
 }
@@ -510,23 +514,11 @@ fn a_file_that_is_mostly_free_is_cut_off_at_the_next_start() {
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join("a.redb");
     Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
-    let write = |name: String| {
-        let value = Content::Snapshot(Value::Bytes(vec![7; 600_000]).into());
-        StoreWrite::PutLayer(Box::new(LayerWrite {
-            signed: signed(Kind::Snapshot, &name, 1, &value),
-            snapshot: Some(value.to_cbor()),
-            entries: vec![],
-            kept: None,
-            forgotten: vec![],
-            forgotten_keys: vec![],
-            bases_from: None,
-            is_own_map: false,
-            all: None,
-        }))
-    };
+    let value = Content::Snapshot(Value::Bytes(vec![7; 600_000]).into());
+    let write = |name: &str| snapshot_write(name, 1, &value);
     let mut store = Store::open(&path).unwrap();
     for n in 0..40 {
-        store.commit(&[write(format!("d{n}"))]).unwrap();
+        store.commit(&[write(&format!("d{n}"))]).unwrap();
     }
     // What stands in the log goes to the file. The last stands at its end.
     drop(store);
@@ -544,7 +536,7 @@ fn a_file_that_is_mostly_free_is_cut_off_at_the_next_start() {
     assert!(bytes() < before / 4, "{before} {}", bytes());
     assert_eq!(left.len(), 1);
     assert_eq!(left[0].snapshot.as_ref().unwrap().len(), 600_005);
-    store.commit(&[write("d1".to_owned())]).unwrap();
+    store.commit(&[write("d1")]).unwrap();
     drop(store);
     assert_eq!(Store::open(&path).unwrap().load().unwrap().layers.len(), 2);
     std::fs::remove_dir_all(&folder).unwrap();
