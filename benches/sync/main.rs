@@ -94,8 +94,8 @@ fn measure(part: Part) -> Figures {
         }
         Part::Meet { at } => runtime.block_on(nodes::meet(&at)),
         Part::Open { at } => runtime.block_on(nodes::open(&at)),
-        Part::Put { at, entries } => runtime.block_on(nodes::put_alone(&at, entries)),
-        Part::Clear { at, entries } => runtime.block_on(nodes::clear_alone(&at, entries)),
+        Part::Put { at, entries, whole } => runtime.block_on(nodes::put_alone(&at, entries, whole)),
+        Part::Clear { at, entries, whole } => runtime.block_on(nodes::clear_alone(&at, entries, whole)),
         Part::Writes { entries } => single::writes(entries),
         Part::Documents { documents } => single::documents(documents),
         Part::States { at, a_commit } => single::states(&at, a_commit),

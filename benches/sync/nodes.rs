@@ -251,21 +251,21 @@ pub(crate) async fn open(at: &Path) -> Figures {
 }
 
 /// Puts a map in one write while another client asks again and again; `other` is the longest wait of that, in seconds.
-pub(crate) async fn put_alone(at: &Path, entries: usize) -> Figures {
+pub(crate) async fn put_alone(at: &Path, entries: usize, whole: bool) -> Figures {
     let node = start(at, NAMES[0]).await;
     node.create_map(DOCUMENT).await.unwrap();
-    write_alone(node, object(entries)).await
+    write_alone(node, object(entries), whole).await
 }
 
 /// The same where all that a map has is deleted.
-pub(crate) async fn clear_alone(at: &Path, entries: usize) -> Figures {
+pub(crate) async fn clear_alone(at: &Path, entries: usize, whole: bool) -> Figures {
     let node = start(at, NAMES[0]).await;
     node.create_map(DOCUMENT).await.unwrap();
     put(&node, entries).await;
-    write_alone(node, object(0)).await
+    write_alone(node, object(0), whole).await
 }
 
-async fn write_alone(node: Tombolo, content: Value) -> Figures {
+async fn write_alone(node: Tombolo, content: Value, whole: bool) -> Figures {
     let node = Arc::new(node);
     let (is_over, longest_us) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let mut figures = Figures::begin();
@@ -280,7 +280,7 @@ async fn write_alone(node: Tombolo, content: Value) -> Figures {
             }
         })
     };
-    let write = Write::Put { doc: DOCUMENT.to_owned(), value: content, whole: false };
+    let write = Write::Put { doc: DOCUMENT.to_owned(), value: content, whole };
     node.command(write).await.unwrap();
     figures.end();
     is_over.store(true, Ordering::Relaxed);

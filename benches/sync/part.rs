@@ -31,10 +31,10 @@ pub(crate) enum Part {
     Meet { at: PathBuf },
     /// Starts the first node alone.
     Open { at: PathBuf },
-    /// Puts a map in one write, while another client reads.
-    Put { at: PathBuf, entries: usize },
+    /// Puts a map in one write, of one commit or not, while another client reads.
+    Put { at: PathBuf, entries: usize, whole: bool },
     /// Deletes all of a map in one write, while another client reads.
-    Clear { at: PathBuf, entries: usize },
+    Clear { at: PathBuf, entries: usize, whole: bool },
     /// Single writes to a map of so many entries.
     Writes { entries: usize },
     /// Single writes to one of so many documents.

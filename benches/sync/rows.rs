@@ -260,20 +260,23 @@ impl Bench {
         let [opened, _] = self.rounds(|| run_part(&Part::Open { at: at.clone() }), Figures::default);
         self.show(format!("open, {entries} entries"), opened.seconds * 1e3, "ms", None);
         self.show(format!("open, {entries} entries, peak memory"), opened.peak_mb, "MB", None);
-        let put = || {
-            let folder = folder(&self.memory);
-            run_part(&Part::Put { at: folder.path().to_owned(), entries })
-        };
-        let [put, _] = self.rounds(put, Figures::default);
-        self.show(format!("put, {entries} entries"), put.seconds * 1e3, "ms", None);
-        self.show(format!("put, {entries} entries, longest wait"), put.other * 1e3, "ms", None);
-        let clear = || {
-            let folder = folder(&self.memory);
-            run_part(&Part::Clear { at: folder.path().to_owned(), entries })
-        };
-        let [clear, _] = self.rounds(clear, Figures::default);
-        self.show(format!("clear, {entries} entries"), clear.seconds * 1e3, "ms", None);
-        self.show(format!("clear, {entries} entries, longest wait"), clear.other * 1e3, "ms", None);
+        type MakePart = fn(PathBuf, usize, bool) -> Part;
+        let puts: MakePart = |at, entries, whole| Part::Put { at, entries, whole };
+        let clears: MakePart = |at, entries, whole| Part::Clear { at, entries, whole };
+        for (name, part, whole) in [
+            ("put", puts, false),
+            ("clear", clears, false),
+            ("put, one commit", puts, true),
+            ("clear, one commit", clears, true),
+        ] {
+            let write = || {
+                let folder = folder(&self.memory);
+                run_part(&part(folder.path().to_owned(), entries, whole))
+            };
+            let [written, _] = self.rounds(write, Figures::default);
+            self.show(format!("{name}, {entries} entries"), written.seconds * 1e3, "ms", None);
+            self.show(format!("{name}, {entries} entries, longest wait"), written.other * 1e3, "ms", None);
+        }
     }
 
     /// The five messages that take longest.

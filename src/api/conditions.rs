@@ -76,6 +76,8 @@ fn is_on_document(write: &Write) -> bool {
         | Write::Delete { undo: true, .. }
         | Write::Settle { .. }
         | Write::Flat { .. }
+        | Write::InDraft(_)
+        | Write::Drafted(_)
         | Write::PublishState { .. } => false,
     }
 }

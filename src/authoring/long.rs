@@ -134,6 +134,11 @@ impl Authoring {
         self.long.writes.front().map(|write| &write.id)
     }
 
+    /// Whether slices of a document are left.
+    pub fn has_slices_of(&self, document: &DocumentId) -> bool {
+        self.long.writes.iter().any(|write| write.id == *document)
+    }
+
     /// The next slice waits, and is looked at again by then.
     pub fn wait_with_slices(&mut self, until: Mono) {
         self.long.waits_until = Some(until);

@@ -2,7 +2,8 @@
 //!
 //! A write is checked and staged ([`Authoring::stage`], in `writes`). The node then settles: each staged document becomes
 //! one signed state ([`Authoring::commit_map`], [`Authoring::commit_snapshot`]), stored in the replica. What gathers
-//! between two polls shares one signature per document. A write of many keys is staged slice by slice (`long`).
+//! between two polls shares one signature per document. A write of many keys is staged slice by slice (`long`), or worked out
+//! on a copy of its document where it is one commit by promise (`draft`).
 //!
 //! A node state is damped first (`flapping`): an app that changes again and again is published once. A state that is equal to the
 //! one before is signed again only after a while.
@@ -11,6 +12,7 @@
 //! stamp is greater than the stamp of every entry that it replaces.
 
 mod brief;
+mod draft;
 pub(crate) mod flapping;
 mod long;
 mod settle;
@@ -21,6 +23,7 @@ mod writes;
 use tombolo_delta::Value;
 
 pub use brief::{state_brief, state_with_brief};
+pub use draft::{Draft, DraftOrder, Drafted, DraftedContent};
 pub use long::{SLICE_WAIT, SliceRefusal};
 pub use staged::{MapEdits, Staged, StagedReply, WriteKind};
 
@@ -111,7 +114,43 @@ impl Authoring {
         let content = Content::Map(map);
         let signed = sign(core, replica, &id, &content, sequence);
         replica.recovery_mut().note_written(document, changed.iter().map(|(key, _)| key.clone()));
-        Ok(replica.store(core, Layer { signed, content }, before.map(Replaced::in_place), Some(changed)))
+        Ok(replica.store(
+            core,
+            Layer { signed, content },
+            before.map(Replaced::in_place),
+            Some(changed.into()),
+        ))
+    }
+
+    /// Signs and stores a new content of the own layer in a map, which was worked out for the present one.
+    ///
+    /// # Errors
+    /// [`CommandError::BadValue`] if the entries are beyond the limits of the format, [`CommandError::Stopped`] if this
+    /// node does not sign any more; the layer then stays as it was.
+    pub fn commit_drafted(
+        &self,
+        core: &mut Core,
+        replica: &mut Replica,
+        document: &DocumentId,
+        content: DraftedContent,
+    ) -> Result<Stored, CommandError> {
+        let id = core.own_layer(document);
+        let sequence = next_sequence(replica, &id)?;
+        let DraftedContent { mut map, mut difference, written_before, written, sequence: worked_out_for } =
+            content;
+        let mut ahead = MapEdits::new();
+        restamp(core, replica, &id, &mut ahead);
+        let held = replica.layer(&id).and_then(map_of);
+        ahead.retain(|key, _| held.and_then(|held| held.shared(key)) == map.shared(key));
+        if !ahead.is_empty() || sequence != worked_out_for {
+            (difference.all, difference.rising) = (None, None);
+            difference.entries.extend(map.change(ahead).map_err(ValueError::from)?.now);
+        }
+        let content = Content::Map(map);
+        let signed = sign(core, replica, &id, &content, sequence);
+        replica.recovery_mut().note_written_by_many(document, &written_before, written);
+        let replaced = replica.layer(&id).map(Replaced::of);
+        Ok(replica.store(core, Layer { signed, content }, replaced, Some(difference)))
     }
 
     /// The reply to a write that is signed, from the layer as it is held now.
@@ -178,8 +217,13 @@ fn next_sequence(replica: &Replica, id: &LayerId) -> Result<Sequence, CommandErr
     if replica.recovery().is_unconfirmed() {
         return Err(CommandError::Unconfirmed);
     }
+    following(replica, id).ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))
+}
+
+/// The sequence of the next state of an own layer, unless they are used up.
+fn following(replica: &Replica, id: &LayerId) -> Option<Sequence> {
     let last = replica.layer(id).map_or_else(|| replica.ended_at(id), |layer| layer.head().sequence);
-    last.next().ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))
+    last.next()
 }
 
 fn sign(core: &Core, replica: &Replica, id: &LayerId, content: &Content, sequence: Sequence) -> SignedHead {

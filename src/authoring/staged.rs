@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tombolo_delta::Value;
 
+use crate::authoring::draft::DraftedContent;
 use crate::io::RequestId;
 use crate::io::view::DeletedScope;
 use crate::layer::{DocumentId, Entry, KeyPath};
@@ -17,6 +18,8 @@ pub type MapEdits = BTreeMap<KeyPath, Option<Entry>>;
 pub struct Staged {
     /// Entries to sign in maps, by document.
     pub maps: BTreeMap<DocumentId, MapEdits>,
+    /// New contents of own layers in maps that were worked out as one commit, by document.
+    pub contents: BTreeMap<DocumentId, Box<DraftedContent>>,
     /// New contents of snapshots, by document.
     pub snapshots: BTreeMap<DocumentId, Value>,
     /// Documents that are signed in one commit, even where a radio has to cut that into fragments.

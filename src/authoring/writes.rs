@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use tombolo_delta::Value;
+use tombolo_transports::PeerId;
 
+use crate::authoring::draft::{check_version, versioned};
 use crate::authoring::long::is_long;
 use crate::authoring::settle::Settlement;
 use crate::authoring::tree::{put_at, remove_at};
 use crate::authoring::{Authoring, WriteKind};
-use crate::core::Core;
+use crate::core::{Clockwork, Core};
 use crate::federation::name::check_new_document_name;
 use crate::federation::{Peer, TrustLevel};
 use crate::io::view::DeletedScope;
@@ -16,8 +18,8 @@ use crate::io::{
     BadNameReason, CommandError, NodeState, Quota, ReadOnlyReason, RequestId, ValueError, Write,
 };
 use crate::layer::{Content, ContentError, DocumentId, DocumentName, Entry, KeyPath, Kind};
-use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX, VERSION_CHARS_MIN};
-use crate::merge::{Document, KeyView, Winner, flatten, leaf_count, version_of};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, MAP_ENTRIES_MAX};
+use crate::merge::{Document, KeyView, Winner, flatten, leaf_count};
 use crate::presence::sighting;
 use crate::replica::Replica;
 use crate::time::Millis;
@@ -27,12 +29,12 @@ const SAME_STATE_PAUSE: Millis = Millis::from_secs(10);
 
 /// Refuses a value of which no layer has room for what is new, before any work is done for its entries: other requests wait
 /// meanwhile. What is shown already, by any writer, takes no room.
-fn check_room(replica: &Replica, id: &DocumentId, value: &Value) -> Result<(), ValueError> {
+pub(super) fn check_room(document: Option<&Document>, value: &Value) -> Result<(), ValueError> {
     let leaves = leaf_count(value);
     if leaves <= MAP_ENTRIES_MAX {
         return Ok(());
     }
-    let shown = replica.document(id).map_or(0, |document| document.winners().count());
+    let shown = document.map_or(0, |document| document.winners().count());
     match leaves.saturating_sub(shown) > MAP_ENTRIES_MAX {
         true => Err(ContentError::TooManyEntries.into()),
         false => Ok(()),
@@ -74,6 +76,8 @@ impl Authoring {
             }
             Write::Delete { undo: true, .. } => None,
             Write::OnBase { write, .. } => Self::target(core, replica, write),
+            Write::InDraft(order) => Self::target(core, replica, order.write()),
+            Write::Drafted(drafted) => Some(drafted.document().clone()),
             Write::Settle { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::PublishState { .. } => Some(core.own_document(DocumentName::STATE)),
         }
@@ -86,6 +90,8 @@ impl Authoring {
             | Write::Delete { .. }
             | Write::OnBase { .. }
             | Write::Settle { .. }
+            | Write::InDraft(_)
+            | Write::Drafted(_)
             | Write::Flat { .. } => {
                 return true;
             }
@@ -94,7 +100,7 @@ impl Authoring {
             Write::Put { value, .. } => (None, Some(value)),
             Write::PublishState { .. } => return false,
         };
-        if self.staged.may_create() {
+        if self.staged.may_create() || !self.staged.contents.is_empty() {
             return true;
         }
         let Some((id, document)) = target.and_then(|id| Some((id, replica.document(id)?))) else {
@@ -138,7 +144,7 @@ impl Authoring {
                         self.edit_snapshot(replica, request, &id, |tree| put_at(tree, key.segments(), value))
                     }
                     Kind::Map => {
-                        check_room(replica, &id, &value)?;
+                        check_room(replica.document(&id), &value)?;
                         let leaves = flatten(Some(&key), &value).map_err(ValueError::from)?;
                         let write = LeafWrite { request, id: &id, leaves, below: Some(&key), commits };
                         self.write_leaves(core, replica, write)
@@ -173,6 +179,8 @@ impl Authoring {
                 let id = writable_map(core, replica, &doc)?;
                 self.begin_long(core, request, &id, leaves, key.as_ref())
             }
+            Write::InDraft(order) => self.stage(core, replica, request, order.into_write()),
+            Write::Drafted(drafted) => self.stage_drafted(core, replica, request, *drafted),
             Write::PublishState { state } => self.publish(core, replica, request, *state),
         }
     }
@@ -192,7 +200,7 @@ impl Authoring {
                 true
             })?,
             Kind::Map => {
-                check_room(replica, &id, &value)?;
+                check_room(replica.document(&id), &value)?;
                 let leaves = flatten(None, &value).map_err(ValueError::from)?;
                 let write = LeafWrite { request, id: &id, leaves, below: None, commits };
                 self.write_leaves(core, replica, write)?;
@@ -322,35 +330,8 @@ impl Authoring {
         uncovered: Uncovered<'_>,
         leaves: impl IntoIterator<Item = (KeyPath, Value)>,
     ) -> Result<(usize, usize), CommandError> {
-        let Uncovered { keys: mut gone, at_prefix } = uncovered;
-        let leaves = leaves.into_iter().map(|(key, value)| {
-            let seen = at_prefix.filter(|(prefix, _)| **prefix == key).map(|(_, seen)| seen);
-            (seen.unwrap_or_else(|| document.look(&key)), key, value)
-        });
-        let new: Vec<_> = leaves.filter(|(at, _, value)| at.shown().is_none_or(|s| s != value)).collect();
-        // A value above a new one makes way, as one that was seen.
-        let above = new.iter().flat_map(|(_, key, _)| key.parents());
-        gone.extend(above.filter(|key| stands_alone(document, key)).map(|key| {
-            let winner = document.winner(&key);
-            (key, winner)
-        }));
-        let (set, deleted) = (new.len(), gone.len());
-        let gone = gone.into_iter().map(|(key, winner)| (key, winner, None));
-        let new = new.into_iter().map(|(at, key, value)| (key, at.winner, Some(value)));
-        let wanted: Vec<_> = gone.chain(new).collect();
-        // This write goes above what it replaces, hides or uncovers, as far as that may count at all.
-        for (key, winner, _) in &wanted {
-            let above = key.parents().filter_map(|above| document.winner(&above));
-            above.chain(*winner).for_each(|winner| core.clock.observe(winner.entry.stamp));
-        }
-        let mut changes = Vec::with_capacity(wanted.len());
-        for (key, winner, value) in wanted {
-            let seen = winner.filter(|winner| winner.author != core.me);
-            let saw = seen.map(|winner| winner.entry.hash4(&key));
-            let entry = Entry { stamp: core.clock.tick(), value: value.map(Into::into), saw };
-            entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
-            changes.push((key, Some(entry)));
-        }
+        let Entries { changes, set, deleted } =
+            entries_of(&core.me, &mut core.clock, document, uncovered, leaves)?;
         if !changes.is_empty() {
             self.staged.put_map(id, changes);
         }
@@ -413,7 +394,7 @@ pub(super) struct Uncovered<'a> {
     pub(super) at_prefix: Option<(&'a KeyPath, KeyView<'a>)>,
 }
 
-fn uncovered<'a>(
+pub(super) fn uncovered<'a>(
     document: &'a Document,
     leaves: &BTreeMap<KeyPath, Value>,
     below: Option<&'a KeyPath>,
@@ -434,6 +415,53 @@ fn uncovered<'a>(
     });
     let keys = below.filter(is_gone).map(with_winner).collect();
     Uncovered { keys, at_prefix: Some((prefix, at_prefix)) }
+}
+
+/// The entries that a write makes of some keys.
+pub(super) struct Entries {
+    pub(super) changes: Vec<(KeyPath, Option<Entry>)>,
+    pub(super) set: usize,
+    pub(super) deleted: usize,
+}
+
+/// The entries of some keys: `leaves` are set where they differ, what is uncovered is deleted.
+pub(super) fn entries_of(
+    me: &PeerId,
+    clock: &mut Clockwork,
+    document: &Document,
+    uncovered: Uncovered<'_>,
+    leaves: impl IntoIterator<Item = (KeyPath, Value)>,
+) -> Result<Entries, CommandError> {
+    let Uncovered { keys: mut gone, at_prefix } = uncovered;
+    let leaves = leaves.into_iter().map(|(key, value)| {
+        let seen = at_prefix.filter(|(prefix, _)| **prefix == key).map(|(_, seen)| seen);
+        (seen.unwrap_or_else(|| document.look(&key)), key, value)
+    });
+    let new: Vec<_> = leaves.filter(|(at, _, value)| at.shown().is_none_or(|s| s != value)).collect();
+    // A value above a new one makes way, as one that was seen.
+    let above = new.iter().flat_map(|(_, key, _)| key.parents());
+    gone.extend(above.filter(|key| stands_alone(document, key)).map(|key| {
+        let winner = document.winner(&key);
+        (key, winner)
+    }));
+    let (set, deleted) = (new.len(), gone.len());
+    let gone = gone.into_iter().map(|(key, winner)| (key, winner, None));
+    let new = new.into_iter().map(|(at, key, value)| (key, at.winner, Some(value)));
+    let wanted: Vec<_> = gone.chain(new).collect();
+    // This write goes above what it replaces, hides or uncovers, as far as that may count at all.
+    for (key, winner, _) in &wanted {
+        let above = key.parents().filter_map(|above| document.winner(&above));
+        above.chain(*winner).for_each(|winner| clock.observe(winner.entry.stamp));
+    }
+    let mut changes = Vec::with_capacity(wanted.len());
+    for (key, winner, value) in wanted {
+        let seen = winner.filter(|winner| winner.author != *me);
+        let saw = seen.map(|winner| winner.entry.hash4(&key));
+        let entry = Entry { stamp: clock.tick(), value: value.map(Into::into), saw };
+        entry.check(&key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
+        changes.push((key, Some(entry)));
+    }
+    Ok(Entries { changes, set, deleted })
 }
 
 /// Whether a reader sees a value under a key that has no place for members.
@@ -474,27 +502,9 @@ pub(super) fn writable(
 
 /// Refuses a write that was made for another state of a document than the present one.
 fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Result<(), CommandError> {
-    let doc = match write {
-        Write::Set { doc, .. }
-        | Write::Del { doc, .. }
-        | Write::Put { doc, .. }
-        | Write::Delete { doc, undo: false } => doc,
-        // Each base counts.
-        Write::OnBase { write, .. } => return check_base(core, replica, base, write),
-        Write::Create { .. }
-        | Write::Delete { undo: true, .. }
-        | Write::Settle { .. }
-        | Write::Flat { .. }
-        | Write::PublishState { .. } => return Err(CommandError::NoBase),
-    };
+    let doc = versioned(write)?;
     let id = replica.resolve_document(core, doc)?;
-    let view = replica.document(&id).and_then(Document::view).unwrap_or_default();
-    let version = version_of(&view);
-    let is_it = |one: &str| one.len() >= VERSION_CHARS_MIN && version.starts_with(one);
-    match base.split(',').any(is_it) {
-        true => Ok(()),
-        false => Err(CommandError::Stale { doc: doc.clone(), version }),
-    }
+    check_version(replica.document(&id), base, doc)
 }
 
 /// The document that a text names, to change it. A bare name changes no document of a peer: as soon as this node had one of that

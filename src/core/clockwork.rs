@@ -18,7 +18,7 @@ use crate::time::{Millis, Mono, Wall};
 const DAY: Millis = Millis::from_secs(24 * 60 * 60);
 
 /// Every clock of a node.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Clockwork {
     now: Now,
     hybrid: HybridClock,
@@ -259,7 +259,7 @@ impl Clockwork {
 const PAST_BOOTS_MAX: usize = 8;
 
 /// The boots of a peer from which its clock came.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct PeerBoots {
     boot: u32,
     /// The newest uptime that came with its clock.

@@ -480,6 +480,51 @@ mod tests {
         assert!(error.to_string().contains("192.0.2.1:1"), "{error}");
     }
 
+    /// A write of one commit: others see what was there before or all of it, and are answered while it is worked out.
+    #[tokio::test]
+    async fn a_large_write_of_one_commit_is_seen_as_a_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        Tombolo::create(folder.path(), "attic").unwrap();
+        let node = Tombolo::start(folder.path(), Settings::on_loopback("attic")).await.unwrap();
+        let client = node.client();
+        client.command(Write::Create { name: "plan".to_owned(), kind: Kind::Map }).await.unwrap();
+        let document = async || match client.command(Query::Document { doc: "plan".to_owned() }).await {
+            Ok(Reply::Document(document)) => document,
+            other => panic!("{other:?}"),
+        };
+        let put = |count: u64, whole| {
+            let value = Value::map(numbers(count));
+            Write::Put { doc: "plan".to_owned(), value, whole }
+        };
+        let on = |base: &str, write: Write| Write::OnBase { base: base.to_owned(), write: Box::new(write) };
+        let mut version = document().await.version;
+        for (keys, write) in [
+            (30_000, put(30_000, true)),
+            (20_000, put(20_000, false)),
+            (19_999, Write::Del { doc: "plan".to_owned(), key: KeyPath::parse("k0").unwrap() }),
+        ] {
+            let write = if keys == 30_000 { write } else { on(&version, write) };
+            let before = document().await;
+            let writer = {
+                let client = client.clone();
+                tokio::spawn(async move { client.command(write).await })
+            };
+            let mut answers = 0;
+            while !writer.is_finished() {
+                let now = document().await;
+                let Value::Map(members) = &now.value else { panic!() };
+                assert!(now.version == before.version || members.len() == keys, "{}", members.len());
+                answers += 1;
+            }
+            writer.await.unwrap().unwrap();
+            assert!(answers > 1, "others were answered");
+            version = document().await.version;
+        }
+        let stale = client.command(on(&"0".repeat(20), put(30_000, false))).await;
+        assert!(matches!(stale, Err(AskError::Refused(CommandError::Stale { .. }))), "{stale:?}");
+        node.shutdown().await;
+    }
+
     /// Between the slices the node answers others, and the end is what one commit would have made.
     #[tokio::test]
     async fn a_large_put_lets_others_in_between() {

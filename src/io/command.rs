@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::Address;
 
+use crate::authoring::{DraftOrder, Drafted};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
 use crate::io::view::RouteOrder;
@@ -121,6 +122,10 @@ pub enum Write {
         /// Keys and their values, none of them an object that has members, in the order of the keys.
         leaves: Vec<(KeyPath, Value)>,
     },
+    /// Does a write; one of one commit that takes long is answered by [`Reply::Draft`](crate::io::Reply::Draft).
+    InDraft(DraftOrder),
+    /// Signs what was worked out on a draft, or is answered by another draft.
+    Drafted(Box<Drafted>),
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {
         /// The state, without its time: that is the layer's signed time.

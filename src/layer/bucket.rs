@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tombolo_delta::CborWriter;
 
+use crate::clock::Timestamp;
 use crate::layer::content::write_entries;
 use crate::layer::{ContentError, Entry, KeyPath, TreeHash};
 use crate::limits::{BUCKET_BYTES_MAX, LAYER_BYTES_MAX, MAP_ENTRIES_MAX};
@@ -26,6 +27,8 @@ pub(super) struct MapSizes {
     pub(super) keys_memory: usize,
     entries_memory: usize,
     pub(super) tombstones: usize,
+    /// No entry that is or was there has a later stamp.
+    pub(super) newest_at_most: Timestamp,
 }
 
 impl MapSizes {
@@ -36,6 +39,7 @@ impl MapSizes {
         self.keys_memory += key.memory_bytes();
         self.entries_memory += entry.memory_bytes();
         self.tombstones += usize::from(entry.is_tombstone());
+        self.newest_at_most = self.newest_at_most.max(entry.stamp);
     }
 
     /// An entry is taken out.
@@ -54,6 +58,7 @@ impl MapSizes {
         self.keys_memory += other.keys_memory;
         self.entries_memory += other.entries_memory;
         self.tombstones += other.tombstones;
+        self.newest_at_most = self.newest_at_most.max(other.newest_at_most);
     }
 
     /// Bytes that they take in memory, about, with their keys and the indexes in which they stand, in so many buckets.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tombolo_delta::{CborError, CborReader, CborWriter, Limits, Value};
 
+use crate::clock::Timestamp;
 use crate::layer::bucket::{Bucket, MapSizes, bucket_cbor, hash_of, place, put};
 use crate::layer::tree::HashTree;
 use crate::layer::{BucketIndex, CompactValue, Entry, EntryError, KeyPath, Kind, NodePath, Root, TreeHash};
@@ -252,6 +253,11 @@ impl MapContent {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.sizes.entries
+    }
+
+    /// A stamp that no entry has a later one than.
+    pub fn newest_at_most(&self) -> Timestamp {
+        self.sizes.newest_at_most
     }
 
     /// Whether some of them are tombstones.

@@ -37,7 +37,8 @@ pub use view::{KeyView, View};
 use crate::clock::Timestamp;
 pub use crate::layer::KeyPath;
 use crate::layer::{
-    CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Sequence, sort_by_key_path,
+    CompactValue, Content, Entry, EntryChange, EntryHash, Kind, Layer, MapContent, Root, Sequence,
+    sort_by_key_path,
 };
 use crate::merge::winners::Raised;
 
@@ -60,6 +61,15 @@ pub struct Document {
     recorder: changes::ChangeRecorder,
     /// Large contents that were replaced, and of which the memory is not given back yet.
     replaced: Vec<MapContent>,
+}
+
+/// What a document is made of: it reads the same where this is the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Basis {
+    layers: Vec<(PeerId, Sequence, Root)>,
+    writers: BTreeMap<PeerId, Sequence>,
+    /// How many entries wait for their time.
+    waiting: usize,
 }
 
 impl Document {
@@ -110,6 +120,16 @@ impl Document {
         self.writers.get(author).is_some_and(signed_since)
     }
 
+    /// What it is made of.
+    pub fn basis(&self) -> Basis {
+        let state = |(author, layer): (&PeerId, &Layer)| (*author, layer.head().sequence, layer.head().root);
+        Basis {
+            layers: self.layers.iter().map(state).collect(),
+            writers: self.writers.clone(),
+            waiting: self.quarantine.len(),
+        }
+    }
+
     /// Bytes of all layers, about.
     pub fn bytes(&self) -> usize {
         self.layers.values().map(|layer| layer.content.bytes()).sum()
@@ -153,6 +173,26 @@ impl Document {
         };
         old.into_iter().for_each(|old| self.keep_to_shed(old));
         reads_differently
+    }
+
+    /// The same where each of the changed keys is put, in the order of the keys, with an entry that goes above what its author had there
+    /// and is not from the future.
+    pub fn put_rising_layer(
+        &mut self,
+        layer: Layer,
+        rising: Vec<(KeyPath, Arc<Entry>)>,
+        changed: &[EntryChange],
+        reference: Wall,
+    ) -> bool {
+        let author = layer.head().layer.author;
+        let is_plain = self.kind == Kind::Map && self.quarantine.len() == 0 && self.counts(&author);
+        if !is_plain || rising.len() != changed.len() || rising.len() <= LOOKED_UP_MAX {
+            return self.put_layer(layer, Some(changed), reference);
+        }
+        let old = self.layers.insert(author, layer);
+        self.arrive(author, rising);
+        old.into_iter().for_each(|old| self.keep_to_shed(old));
+        true
     }
 
     /// The memory of a large content that is of no use any more is given back in parts.
@@ -379,7 +419,7 @@ impl Document {
             reads_differently |= self.drop_gone(author, &mut open);
         }
         let is_large = changed.len() - gone > LOOKED_UP_MAX;
-        let before = self.entries_before(author, old, is_large);
+        let before = self.entries_before(author, old, changed, is_large);
         let mut later = Vec::new();
         let mut rising = Vec::with_capacity(changed.len() - gone);
         for (key, entry) in changed {
@@ -390,11 +430,10 @@ impl Document {
                 }
                 continue;
             };
-            let rises = |before: &Arc<Entry>| register::compare((*author, entry), (*author, before)).is_gt();
             let waits = quarantine::holds_back(entry.stamp, reference);
             match waits {
-                true if before.at(key, &self.merged).is_none() => later.push((key.clone(), entry.stamp)),
-                false if !is_large || before.at(key, &self.merged).is_none_or(rises) => {
+                true if before.has_none(key, &self.merged) => later.push((key.clone(), entry.stamp)),
+                false if !is_large || before.is_below((*author, entry), key, &self.merged) => {
                     rising.push((key.clone(), entry.clone()));
                 }
                 true | false => open.push(key.clone()),
@@ -410,10 +449,14 @@ impl Document {
         &mut self,
         author: &PeerId,
         old: Option<&'a Layer>,
+        changed: &[EntryChange],
         is_large: bool,
     ) -> EntriesBefore<'a> {
+        let oldest = || changed.iter().flat_map(|(_, entry)| entry).map(|entry| entry.stamp).min();
         match old.and_then(map_of) {
             _ if !self.merged.winners_mut().knows(author) => EntriesBefore::None,
+            // All of them rise: none has to be looked up.
+            Some(old) if oldest().is_some_and(|oldest| oldest > old.newest_at_most()) => EntriesBefore::Older,
             Some(old) => EntriesBefore::OfLayer(old),
             // The layer was taken out, and changed in place.
             None => {
@@ -435,8 +478,7 @@ impl Document {
     ) -> bool {
         if entries.len() > LOOKED_UP_MAX {
             sort_by_key_path(&mut entries, |(key, _)| key);
-            self.recorder.note_arriving(self.merged.is_empty(), entries.iter().map(|(key, _)| key));
-            self.merged.winners_mut().arrive(*author, entries);
+            self.arrive(*author, entries);
             return true;
         }
         let mut wins = false;
@@ -448,6 +490,12 @@ impl Document {
             }
         }
         wins
+    }
+
+    /// Many entries of an author, in the order of their keys, stand beside the winners from now on.
+    fn arrive(&mut self, author: PeerId, entries: Vec<(KeyPath, Arc<Entry>)>) {
+        self.recorder.note_arriving(self.merged.is_empty(), entries.iter().map(|(key, _)| key));
+        self.merged.winners_mut().arrive(author, entries);
     }
 
     /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.
@@ -490,8 +538,7 @@ impl Document {
         }
         let mut entries = entries;
         sort_by_key_path(&mut entries, |(key, _)| key);
-        self.recorder.note_arriving(true, entries.iter().map(|(key, _)| key));
-        self.merged.winners_mut().arrive(*author, entries);
+        self.arrive(*author, entries);
         true
     }
 
@@ -564,15 +611,31 @@ impl Document {
 /// Where the entries stand that an author had before a change.
 enum EntriesBefore<'a> {
     None,
+    /// Where there is one, its stamp is an earlier one.
+    Older,
     OfLayer(&'a MapContent),
     /// Those of them that win.
     InView(PeerId),
 }
 
 impl EntriesBefore<'_> {
+    /// Whether there is none under a key.
+    fn has_none(&self, key: &KeyPath, view: &View) -> bool {
+        match self {
+            EntriesBefore::Older => false,
+            before => before.at(key, view).is_none(),
+        }
+    }
+
+    /// Whether an entry of the author goes above the one under its key.
+    fn is_below(&self, (author, entry): (PeerId, &Entry), key: &KeyPath, view: &View) -> bool {
+        let rises = |before: &Arc<Entry>| register::compare((author, entry), (author, before)).is_gt();
+        self.at(key, view).is_none_or(rises)
+    }
+
     fn at<'a>(&'a self, key: &KeyPath, view: &'a View) -> Option<&'a Arc<Entry>> {
         match self {
-            EntriesBefore::None => None,
+            EntriesBefore::None | EntriesBefore::Older => None,
             EntriesBefore::OfLayer(old) => old.shared(key),
             EntriesBefore::InView(author) => {
                 view.winner(key).filter(|winner| winner.author == *author).map(|winner| winner.entry)

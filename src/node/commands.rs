@@ -2,7 +2,7 @@
 
 use tombolo_transports::PeerId;
 
-use crate::authoring::Authoring;
+use crate::authoring::{Authoring, Draft};
 use crate::commands::RevocationNotice;
 use crate::desk::Suspensions;
 use crate::federation::audience::CLASSES_MAX;
@@ -41,6 +41,26 @@ impl Node {
         if self.authoring.must_settle_before(&self.replica, &write, target.as_ref()) {
             self.settle();
         }
+        let order = match write {
+            Write::InDraft(order) => order,
+            Write::Drafted(drafted) if !drafted.holds(&self.core, &self.replica) => drafted.again(),
+            write => return self.stage(request, write),
+        };
+        match Draft::document_of(&self.core, &self.replica, &order) {
+            // It would be out of date with the next slice.
+            Some(document) if self.authoring.has_slices_of(&document) => {
+                self.under_way.wait_for_slices(request, document, order);
+                None
+            }
+            Some(document) => {
+                let draft = Draft::new(&self.core, &self.replica, order, document);
+                draft.map(|draft| Ok(Reply::Draft(Box::new(draft))))
+            }
+            None => self.stage(request, order.into_write()),
+        }
+    }
+
+    fn stage(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
         self.authoring.stage(&mut self.core, &mut self.replica, request, write).err().map(Err)
     }
 

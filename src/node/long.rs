@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
-use crate::authoring::SLICE_WAIT;
-use crate::io::{CommandError, Output, Query, Reply, RequestId};
+use crate::authoring::{DraftOrder, SLICE_WAIT};
+use crate::io::{CommandError, Output, Query, Reply, RequestId, Write};
+use crate::layer::DocumentId;
 use crate::limits::ANSWER_KEYS_MAX;
 use crate::node::Node;
 use crate::report::{ConflictWalk, ListWalk};
@@ -13,9 +14,11 @@ use crate::report::{ConflictWalk, ListWalk};
 pub(super) enum Walk {
     Conflicts(ConflictWalk),
     List(ListWalk),
+    /// A write that waits for the slices of another one of its document.
+    Write(DocumentId, DraftOrder),
 }
 
-/// Questions that are answered part by part, and whose turn it is.
+/// Questions that are answered part by part, writes that wait, and whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     /// As many as clients may ask at a time.
@@ -42,6 +45,11 @@ impl UnderWay {
         self.input = self.input.max(if is_time { TurnInput::Time } else { TurnInput::Other });
     }
 
+    /// A write waits for the slices of its document.
+    pub(super) fn wait_for_slices(&mut self, request: RequestId, document: DocumentId, order: DraftOrder) {
+        self.walks.push_back((request, Walk::Write(document, order)));
+    }
+
     /// Whether questions are left.
     pub(super) fn is_empty(&self) -> bool {
         self.walks.is_empty()
@@ -62,15 +70,6 @@ impl UnderWay {
                 self.has_gone_on = true;
                 true
             }
-        }
-    }
-}
-
-impl Walk {
-    fn into_reply(self) -> Reply {
-        match self {
-            Walk::Conflicts(walk) => Reply::Conflicts(walk.into_found()),
-            Walk::List(walk) => walk.into_reply(),
         }
     }
 }
@@ -127,19 +126,23 @@ impl Node {
 
     /// Takes the next part of a walk, and answers after the last. Several take turns.
     fn walk(&mut self, request: RequestId, walk: Walk) {
-        let mut walk = walk;
         let report = self.report();
-        let is_over = match &mut walk {
-            Walk::Conflicts(walk) => report.walk_conflicts(walk, ANSWER_KEYS_MAX),
-            Walk::List(walk) => report.walk_list(walk, ANSWER_KEYS_MAX),
+        let walk = match walk {
+            Walk::Conflicts(mut walk) => match report.walk_conflicts(&mut walk, ANSWER_KEYS_MAX) {
+                true => return self.answer(request, Ok(Reply::Conflicts(walk.into_found()))),
+                false => Walk::Conflicts(walk),
+            },
+            Walk::List(mut walk) => match report.walk_list(&mut walk, ANSWER_KEYS_MAX) {
+                true => return self.answer(request, Ok(walk.into_reply())),
+                false => Walk::List(walk),
+            },
+            Walk::Write(document, order) => match self.authoring.has_slices_of(&document) {
+                false => return self.command(request, Write::InDraft(order).into()),
+                true => Walk::Write(document, order),
+            },
         };
-        match is_over {
-            true => self.answer(request, Ok(walk.into_reply())),
-            false => {
-                self.under_way.walks.push_back((request, walk));
-                self.under_way.has_gone_on = true;
-            }
-        }
+        self.under_way.walks.push_back((request, walk));
+        self.under_way.has_gone_on = true;
     }
 
     /// Hands out an answer. Where the disk takes no writes, nothing that passing time wants to write keeps it back.

@@ -48,6 +48,13 @@ impl Node {
                 failed.insert(document, error);
             }
         }
+        for (document, content) in staged.contents {
+            let Node { authoring, core, replica, .. } = self;
+            match authoring.commit_drafted(core, replica, &document, *content) {
+                Ok(stored) => self.stored(&stored, None, None),
+                Err(error) => drop(failed.insert(document, error)),
+            }
+        }
         for (document, error) in &failed {
             match self.authoring.refuse_slice(document, error) {
                 SliceRefusal::NoSlice if !staged.replies.iter().any(|reply| reply.document == *document) => {

@@ -2,6 +2,7 @@
 
 use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::layer::{EntryChange, HashedKey, KeyPath, MapContent, NodePath, Sequence};
 use crate::store::KnownEntry;
@@ -9,14 +10,50 @@ use crate::store::KnownEntry;
 /// When keys changed. Most keys of a large map came together: those are not named one by one.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
-    /// When the keys of the layer changed that stand in none of the two indexes.
+    seen: ChangesSeen,
+    order: BTreeMap<Sequence, ChangedKeys>,
+    /// Bytes that the keys take in memory that are gone: no layer shares them.
+    pub(super) gone_memory: usize,
+    /// Keys that are named no more, and of which the memory is not given back yet.
+    spent: Vec<KeyPath>,
+}
+
+/// When each key was last seen to change. A copy shares the table, until one of the two changes.
+#[derive(Clone, Debug, Default)]
+pub struct ChangesSeen {
+    /// When the keys of the layer changed that are not named.
     unnamed: Sequence,
     /// Only looked up, so its order is not seen.
-    at: HashMap<HashedKey, KeyChanged>,
-    order: BTreeMap<Sequence, ChangedKeys>,
-    /// Keys that are gone, and bytes that they take in memory: no layer shares them.
-    pub(super) gone: usize,
-    pub(super) gone_memory: usize,
+    at: Arc<HashMap<HashedKey, KeyChanged>>,
+    /// Named keys that are gone.
+    gone: usize,
+}
+
+impl ChangesSeen {
+    /// The same once these keys have changed at a sequence. Those that are gone then are of no interest.
+    #[must_use]
+    pub fn with(mut self, changes: &[EntryChange], sequence: Sequence, map: &MapContent) -> Self {
+        let held = || changes.iter().filter(|(_, entry)| entry.is_some()).map(|(key, _)| key);
+        if held().count() == map.len() {
+            return ChangesSeen { unnamed: sequence, ..ChangesSeen::default() };
+        }
+        let at = Arc::make_mut(&mut self.at);
+        at.extend(held().map(|key| (HashedKey::of(key), KeyChanged::new(sequence, false))));
+        // Some of them may be back.
+        ChangesSeen { gone: 0, ..self }
+    }
+
+    /// All entries of the layer's content, each with when it was last seen to change.
+    pub fn all_known(&self, map: &MapContent) -> Vec<KnownEntry> {
+        let mut all = Vec::with_capacity(map.len());
+        let names_any = self.at.len() > self.gone;
+        for (key, entry) in map.below(NodePath::ROOT) {
+            let changed = if names_any { self.at.get(&HashedKey::of(key)) } else { None };
+            let changed_at = changed.map_or(self.unnamed, |changed| changed.at());
+            all.push((key.clone(), entry.clone(), changed_at));
+        }
+        all
+    }
 }
 
 /// When a key changed, and whether it is gone since, in eight bytes: a sequence is below 2^53.
@@ -63,7 +100,8 @@ impl ChangeLog {
         let mut counts: BTreeMap<Sequence, usize> = BTreeMap::new();
         changed.clone().for_each(|(_, at, _)| *counts.entry(at).or_default() += 1);
         let unnamed = counts.into_iter().max_by_key(|(_, count)| *count).map_or(Sequence::NONE, |(at, _)| at);
-        let mut log = ChangeLog { unnamed, ..ChangeLog::default() };
+        let seen = ChangesSeen { unnamed, ..ChangesSeen::default() };
+        let mut log = ChangeLog { seen, ..ChangeLog::default() };
         for (key, at, is_gone) in changed.filter(|(_, at, is_gone)| *is_gone || *at != unnamed) {
             let listed = log.note(key, is_gone, at);
             log.list(at, listed);
@@ -71,10 +109,20 @@ impl ChangeLog {
         log
     }
 
+    /// Gives back the memory of so many keys that are named no more.
+    pub(super) fn tidy(&mut self, keys: usize) {
+        self.spent.truncate(self.spent.len().saturating_sub(keys));
+    }
+
+    /// Whether nothing of that is left.
+    pub(super) fn is_tidy(&self) -> bool {
+        self.spent.is_empty()
+    }
+
     /// Gives back the memory of so many keys of a log that is of no use any more. Returns whether that was all.
     pub(super) fn shed(&mut self, keys: usize) -> bool {
         // The lists have the keys as well.
-        self.at = HashMap::default();
+        self.seen.at = Arc::default();
         let mut left = keys;
         while left > 0 {
             let Some(mut first) = self.order.first_entry() else { return true };
@@ -93,7 +141,7 @@ impl ChangeLog {
     pub(super) fn note(&mut self, key: &KeyPath, is_gone: bool, sequence: Sequence) -> Option<KeyPath> {
         let changed = KeyChanged::new(sequence, is_gone);
         // The key that stands there already shares its memory with other indexes.
-        let (key, old) = match self.at.entry(HashedKey::of(key)) {
+        let (key, old) = match Arc::make_mut(&mut self.seen.at).entry(HashedKey::of(key)) {
             Place::Occupied(mut place) => (place.key().key.clone(), Some(place.insert(changed))),
             Place::Vacant(place) => {
                 let key = place.key().key.clone();
@@ -102,7 +150,7 @@ impl ChangeLog {
             }
         };
         if is_gone {
-            self.gone += 1;
+            self.seen.gone += 1;
             self.gone_memory += key.memory_bytes();
         }
         if let Some(old) = old {
@@ -125,7 +173,7 @@ impl ChangeLog {
 
     /// Names a key no more.
     fn forget(&mut self, key: &KeyPath) {
-        if let Some(old) = self.at.remove(&HashedKey::of(key)) {
+        if let Some(old) = Arc::make_mut(&mut self.seen.at).remove(&HashedKey::of(key)) {
             self.uncount(key, old);
             self.unlink(old.at());
         }
@@ -133,14 +181,14 @@ impl ChangeLog {
 
     fn uncount(&mut self, key: &KeyPath, old: KeyChanged) {
         if old.is_gone() {
-            self.gone -= 1;
+            self.seen.gone -= 1;
             self.gone_memory -= key.memory_bytes();
         }
     }
 
     /// A key that changed at a sequence has another one now, or none.
     fn unlink(&mut self, sequence: Sequence) {
-        let at = &self.at;
+        let at = &self.seen.at;
         let stays =
             |key: &KeyPath| at.get(&HashedKey::of(key)).is_some_and(|changed| changed.at() == sequence);
         if self.order.get_mut(&sequence).is_some_and(|changed| changed.end_one(stays)) {
@@ -158,39 +206,59 @@ impl ChangeLog {
         keeps_gone: bool,
     ) {
         if are_all {
-            self.unnamed = sequence;
+            self.seen.unnamed = sequence;
+            self.forget_held();
         }
         let mut listed = Vec::new();
         for (key, entry) in changes {
             let is_named = if entry.is_some() { !are_all } else { keeps_gone };
             match is_named {
                 true => listed.extend(self.note(key, entry.is_none(), sequence)),
+                // Nothing is named that could be back.
+                false if self.seen.at.is_empty() => {}
                 false => self.forget(key),
             }
         }
         self.list(sequence, listed);
     }
 
+    /// Names only the keys that are gone.
+    fn forget_held(&mut self) {
+        let gone = self.seen.at.iter().filter(|(_, changed)| changed.is_gone());
+        let gone =
+            if self.seen.gone == 0 { HashMap::new() } else { gone.map(|(k, c)| (k.clone(), *c)).collect() };
+        self.seen.at = Arc::new(gone);
+        for (_, listed) in std::mem::take(&mut self.order) {
+            self.spent.extend(listed.keys);
+        }
+        let mut gone: Vec<(Sequence, KeyPath)> =
+            self.seen.at.iter().map(|(hashed, changed)| (changed.at(), hashed.key.clone())).collect();
+        gone.sort();
+        for (at, key) in gone {
+            self.list(at, [key]);
+        }
+    }
+
     fn changed(&self, key: &KeyPath) -> Option<KeyChanged> {
-        self.at.get(&HashedKey::of(key)).copied()
+        self.seen.at.get(&HashedKey::of(key)).copied()
     }
 
     /// When a key was last seen to change.
     pub(super) fn seen(&self, key: &KeyPath, map: &MapContent) -> Option<Sequence> {
         match self.changed(key) {
             Some(changed) => Some(changed.at()),
-            None => map.get(key).map(|_| self.unnamed),
+            None => map.get(key).map(|_| self.seen.unnamed),
         }
     }
 
-    /// All entries of the layer's present content, each with when it was last seen to change.
-    pub(super) fn all_known(&self, map: &MapContent) -> Vec<KnownEntry> {
-        let mut all = Vec::with_capacity(map.len());
-        for (key, entry) in map.below(NodePath::ROOT) {
-            let changed_at = self.changed(key).map_or(self.unnamed, KeyChanged::at);
-            all.push((key.clone(), entry.clone(), changed_at));
-        }
-        all
+    /// How many keys are gone.
+    pub(super) fn gone(&self) -> usize {
+        self.seen.gone
+    }
+
+    /// When each key was last seen to change.
+    pub(super) fn seen_all(&self) -> &ChangesSeen {
+        &self.seen
     }
 
     /// The named keys that changed after `sequence`, with when they did; those of one sequence in no order.
@@ -206,9 +274,9 @@ impl ChangeLog {
     /// The keys that changed after `sequence`, in the order in which they did. `map` is the layer's present content.
     pub(super) fn since<'a>(&'a self, sequence: Sequence, map: &'a MapContent) -> Vec<&'a KeyPath> {
         let mut all: Vec<_> = self.named_since(sequence).collect();
-        if self.unnamed > sequence {
+        if self.seen.unnamed > sequence {
             let unnamed = map.iter().map(|(key, _)| key).filter(|key| self.changed(key).is_none());
-            all.extend(unnamed.map(|key| (self.unnamed, key)));
+            all.extend(unnamed.map(|key| (self.seen.unnamed, key)));
         }
         // Most are in order already.
         all.sort();
@@ -218,8 +286,8 @@ impl ChangeLog {
 
     /// Whether at most so many keys have changed after `sequence`, of a layer that has so many.
     pub(super) fn has_changed_within(&self, sequence: Sequence, most: usize, keys: usize) -> bool {
-        let unnamed = match self.unnamed > sequence {
-            true => keys.saturating_sub(self.at.len() - self.gone),
+        let unnamed = match self.seen.unnamed > sequence {
+            true => keys.saturating_sub(self.seen.at.len() - self.seen.gone),
             false => 0,
         };
         most.checked_sub(unnamed).is_some_and(|most| self.named_since(sequence).nth(most).is_none())
@@ -276,13 +344,13 @@ mod tests {
                     prop_assert!(log.has_changed_within(since, later.len(), 0));
                     prop_assert!(later.is_empty() || !log.has_changed_within(since, later.len() - 1, 0));
                 }
-                prop_assert_eq!(log.gone, expected.values().filter(|(_, gone)| *gone).count());
+                prop_assert_eq!(log.seen.gone, expected.values().filter(|(_, gone)| *gone).count());
             }
             let gone: Vec<_> = expected.iter().filter(|(_, (_, gone))| *gone).map(|(key, _)| key.clone()).collect();
             let mut forgotten = log.forget_gone().0;
             forgotten.sort();
             prop_assert_eq!(forgotten, gone);
-            prop_assert_eq!((log.gone, log.gone_memory), (0, 0));
+            prop_assert_eq!((log.seen.gone, log.gone_memory), (0, 0));
         }
     }
 }

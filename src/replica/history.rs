@@ -5,6 +5,7 @@
 
 use crate::time::Wall;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use tombolo_delta::{Limits, Value};
 
@@ -14,8 +15,8 @@ use crate::limits::{
     SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
-use crate::replica::change_log::ChangeLog;
-use crate::store::{BLOCKS_ENTRIES_MIN, KeptState, LayerWrite, MapBase};
+use crate::replica::change_log::{ChangeLog, ChangesSeen};
+use crate::store::{AllEntries, BLOCKS_ENTRIES_MIN, KeptState, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
 /// Bases in use by radio that are kept whatever comes: those that deltas started from, and the states that were sent or heard since, one of
@@ -99,6 +100,21 @@ impl History {
         }
     }
 
+    /// Gives back the memory of some keys that a large change has left behind.
+    pub(super) fn tidy(&mut self, keys: usize) {
+        if let History::Map { changed, .. } = self {
+            changed.tidy(keys);
+        }
+    }
+
+    /// Whether nothing of that is left.
+    pub(super) fn is_tidy(&self) -> bool {
+        match self {
+            History::Map { changed, .. } => changed.is_tidy(),
+            History::Snapshot { .. } => true,
+        }
+    }
+
     /// A base that a peer holds, if it is known. `map` is the layer's present content, of a map.
     pub(super) fn known_base(&self, base: State, map: Option<&MapContent>) -> Option<KnownBase> {
         match self {
@@ -126,6 +142,14 @@ impl History {
                 changed.has_changed_within(since, COMPACT_CHANGES_MAX, map.map_or(0, MapContent::len))
             }
             History::Snapshot { .. } => true,
+        }
+    }
+
+    /// When each key of a map was last seen to change.
+    pub(super) fn changes_seen(&self) -> ChangesSeen {
+        match self {
+            History::Map { changed, .. } => changed.seen_all().clone(),
+            History::Snapshot { .. } => ChangesSeen::default(),
         }
     }
 
@@ -290,6 +314,11 @@ fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usiz
     (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
 }
 
+/// Whether the disk gets all entries of a map of which so many change: to put many one by one takes longer.
+pub fn is_written_whole(changed: usize, keys: usize) -> bool {
+    changed > BLOCKS_ENTRIES_MIN && changed * 6 >= keys
+}
+
 /// Notes the keys in which a map's new state differs, and the state as a base. Head and changes are those in `write`.
 pub(super) fn remember_map(
     bases: &mut VecDeque<MapBase>,
@@ -314,8 +343,9 @@ pub(super) fn remember_map(
         }
     };
     write.bases_from = bases.front().map(|base| base.sequence);
-    let is_large = write.entries.len() > BLOCKS_ENTRIES_MIN;
-    write.all = (is_large && write.entries.len() * 2 >= map.len()).then(|| log.all_known(map));
+    if write.all.is_none() && is_written_whole(write.entries.len(), map.len()) {
+        write.all = Some(Arc::new(AllEntries::of(log.seen_all().all_known(map))));
+    }
 }
 
 /// Forgets old bases of a map, and when there are too many of them the dropped keys, with the bases that need them.
@@ -324,7 +354,7 @@ fn trim_bases(bases: &mut VecDeque<MapBase>, log: &mut ChangeLog) -> Vec<KeyPath
     while bases.len() > MAP_BASES_KEPT_MAX {
         bases.pop_front();
     }
-    if log.gone <= DROPPED_KEYS_KEPT_MAX && log.gone_memory <= DROPPED_KEYS_BYTES_MAX {
+    if log.gone() <= DROPPED_KEYS_KEPT_MAX && log.gone_memory <= DROPPED_KEYS_BYTES_MAX {
         return Vec::new();
     }
     let (gone, last) = log.forget_gone();

@@ -2,19 +2,21 @@
 
 use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, EntryChange, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent,
-    Sequence, SignedHead, sort_by_key_path,
+    Content, DocumentId, DocumentName, Entry, EntryChange, KeyPath, Kind, Layer, LayerHash, LayerId,
+    MapContent, Sequence, SignedHead, sort_by_key_path,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
+use crate::replica::change_log::ChangesSeen;
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
 use crate::steps;
-use crate::store::{LayerWrite, MapBase, StoredLayer};
+use crate::store::{AllEntries, LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;
 
 /// All documents of a node.
@@ -115,6 +117,16 @@ impl HeldDocument {
         }
     }
 
+    /// Does a part of what large changes have left to do.
+    fn tidy(&mut self) {
+        self.document.tidy();
+        self.histories.values_mut().for_each(|history| history.tidy(SHED_KEYS));
+    }
+
+    fn is_tidy(&self) -> bool {
+        self.document.is_tidy() && self.histories.values().all(History::is_tidy)
+    }
+
     fn size_of_layer(&self, author: &PeerId) -> LayerSize {
         self.sizes.get(author).copied().unwrap_or_default()
     }
@@ -124,7 +136,7 @@ impl HeldDocument {
         &mut self,
         layer: &Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<EntryChange>>,
+        changed: Option<MapDifference>,
         past_bytes_max: usize,
     ) -> LayerWrite {
         let (author, kind) = (layer.head().layer.author, layer.head().kind);
@@ -149,7 +161,8 @@ impl HeldDocument {
                     changes.append(&mut gone);
                     changes
                 };
-                write.entries = changed.unwrap_or_else(differing);
+                let changed = changed.unwrap_or_else(|| MapDifference::from(differing()));
+                (write.entries, write.all) = (changed.entries, changed.all);
                 remember_map(bases, log, map, &mut write);
             }
             (Content::Snapshot(_), History::Map { .. }) | (Content::Map(_), History::Snapshot { .. }) => {
@@ -172,6 +185,23 @@ fn empty_write(signed: SignedHead) -> LayerWrite {
         forgotten_keys: Vec::new(),
         is_own_map: false,
         all: None,
+    }
+}
+
+/// In what a new state of a map differs from the one before.
+#[derive(Clone, Debug)]
+pub struct MapDifference {
+    /// The keys, with the entries that they have now.
+    pub entries: Vec<EntryChange>,
+    /// All that the map has now, where that was written down before.
+    pub all: Option<Arc<AllEntries>>,
+    /// The same entries, where [`Document::put_rising_layer`] may take them.
+    pub rising: Option<Vec<(KeyPath, Arc<Entry>)>>,
+}
+
+impl From<Vec<EntryChange>> for MapDifference {
+    fn from(entries: Vec<EntryChange>) -> Self {
+        MapDifference { entries, all: None, rising: None }
     }
 }
 
@@ -290,6 +320,11 @@ impl Layers {
             self.by_name.entry(id.name.clone()).or_default().insert(id.owner, id.clone());
         }
         self.documents.entry(id.clone()).or_insert_with(fresh)
+    }
+
+    /// When each key of a map layer was last seen to change.
+    pub fn changes_seen(&self, id: &LayerId) -> ChangesSeen {
+        self.history(id).map(History::changes_seen).unwrap_or_default()
     }
 
     fn history(&self, id: &LayerId) -> Option<&History> {
@@ -511,18 +546,23 @@ impl Layers {
         &mut self,
         layer: Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<EntryChange>>,
+        changed: Option<MapDifference>,
         reference: Wall,
     ) -> (LayerWrite, bool) {
         let id = layer.head().layer.clone();
         self.by_hash.entry(id.hash()).or_insert_with(|| id.clone());
         let past_bytes_max = self.past_bytes_max(&layer);
+        let mut changed = changed;
+        let rising = changed.as_mut().and_then(|changed| changed.rising.take());
         let held = self.held_mut(&id.document, layer.head().kind);
         let write = held.remember(&layer, replaced, changed, past_bytes_max);
         self.weigh(&layer);
         let held = self.held_mut(&id.document, layer.head().kind);
-        let reads_differently = held.document.put_layer(layer, Some(&write.entries), reference);
-        if !held.document.is_tidy() {
+        let reads_differently = match rising {
+            Some(rising) => held.document.put_rising_layer(layer, rising, &write.entries, reference),
+            None => held.document.put_layer(layer, Some(&write.entries), reference),
+        };
+        if !held.is_tidy() {
             self.untidy.insert(id.document.clone());
         }
         self.note_waiting(&id.document);
@@ -536,8 +576,8 @@ impl Layers {
         }
         let Some(id) = self.untidy.pop_first() else { return };
         let Some(held) = self.documents.get_mut(&id) else { return };
-        held.document.tidy();
-        if !held.document.is_tidy() {
+        held.tidy();
+        if !held.is_tidy() {
             self.untidy.insert(id);
         }
     }

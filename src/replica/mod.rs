@@ -42,8 +42,10 @@ mod time;
 use tombolo_transports::PeerId;
 
 pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
+pub use change_log::ChangesSeen;
 pub use history::KnownBase;
-pub use layers::{LayerSize, Layers, PeersMemory, Replaced};
+pub use history::is_written_whole;
+pub use layers::{LayerSize, Layers, MapDifference, PeersMemory, Replaced};
 pub use recovery::{OwnStateClaim, Recovery, Restage};
 pub use store::Stored;
 

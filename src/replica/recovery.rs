@@ -12,6 +12,7 @@
 //! states that the node is new.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
@@ -47,13 +48,27 @@ pub struct Recovery {
     withheld: BTreeMap<LayerHash, Withheld>,
     /// States that were asked for: once is enough.
     settled: BTreeSet<(LayerHash, State)>,
-    /// Keys written since the start, by their hashes, per document with an own layer: a restore keeps these. Only looked up, so their order
-    /// is not seen.
-    written: BTreeMap<DocumentId, HashSet<u64>>,
+    /// Keys written since the start, per document with an own layer: a restore keeps these.
+    written: BTreeMap<DocumentId, WrittenKeys>,
     /// Set when another machine signs with this node's key: nothing is signed any more.
     stopped: Option<StopReason>,
     /// What a peer's answer is waited for.
     awaited_answer: AwaitedAnswer,
+}
+
+/// Keys, by their hashes.
+#[derive(Debug, Default)]
+struct WrittenKeys {
+    /// Only looked up, so their order is not seen.
+    each: HashSet<u64>,
+    /// Those of writes of many keys, sorted.
+    many: Arc<Vec<u64>>,
+}
+
+impl WrittenKeys {
+    fn contains(&self, hash: u64) -> bool {
+        self.each.contains(&hash) || self.many.binary_search(&hash).is_ok()
+    }
 }
 
 /// What is open until a peer has answered what it holds of this identity.
@@ -190,7 +205,26 @@ impl Recovery {
     /// Notes keys of a document that are written here now; a restore keeps them.
     pub fn note_written(&mut self, document: &DocumentId, keys: impl IntoIterator<Item = KeyPath>) {
         let hashes = keys.into_iter().map(|key| key.hash64());
-        self.written.entry(document.clone()).or_default().extend(hashes);
+        self.written.entry(document.clone()).or_default().each.extend(hashes);
+    }
+
+    /// The keys of earlier writes of many keys of a document, by their hashes, sorted.
+    pub fn written_by_many(&self, document: &DocumentId) -> Arc<Vec<u64>> {
+        self.written.get(document).map(|written| written.many.clone()).unwrap_or_default()
+    }
+
+    /// Notes those of one more: `all` are these and `before`, sorted.
+    pub fn note_written_by_many(
+        &mut self,
+        document: &DocumentId,
+        before: &Arc<Vec<u64>>,
+        all: Arc<Vec<u64>>,
+    ) {
+        let written = self.written.entry(document.clone()).or_default();
+        match written.many.is_empty() || Arc::ptr_eq(&written.many, before) {
+            true => written.many = all,
+            false => written.each.extend(all.iter()),
+        }
     }
 
     // ---- a newer state: writes wait for it ---------------------------------------------------------------
@@ -535,7 +569,7 @@ impl Replica {
             let at = seen(key);
             let here = at.is_some_and(|at| at > their_sequence);
             let before = at.is_some_and(|at| at <= parted_after);
-            let is_new = written.is_some_and(|written| written.contains(&key.hash64()));
+            let is_new = written.is_some_and(|written| written.contains(key.hash64()));
             match (ours.get(key), theirs.get(key)) {
                 (Some(_), _) if is_new => WinningSide::Held,
                 (_, None) | (None, _) if here => WinningSide::Held,

@@ -5,10 +5,8 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::identity::parse_onion;
 use crate::io::Event;
-use crate::layer::{
-    DocumentId, DocumentName, EntryChange, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead,
-};
-use crate::replica::{Replaced, Replica};
+use crate::layer::{DocumentId, DocumentName, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
+use crate::replica::{MapDifference, Replaced, Replica};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 
@@ -61,7 +59,7 @@ impl Replica {
         core: &mut Core,
         layer: Layer,
         replaced: Option<Replaced>,
-        changed: Option<Vec<EntryChange>>,
+        changed: Option<MapDifference>,
     ) -> Stored {
         let reference = core.reference();
         let head = layer.head().clone();

@@ -254,6 +254,8 @@ pub(super) fn is_small(task: &Task) -> bool {
             | Write::Settle { .. }
             | Write::Put { .. }
             | Write::Flat { .. }
+            | Write::InDraft(_)
+            | Write::Drafted(_)
             | Write::PublishState { .. } => false,
         },
         Task::Command(Command::Query(Query::Get { key, .. }), _) => key.is_some(),

@@ -229,6 +229,7 @@ impl NodeClient {
         let command = self.with_addresses(command.into());
         // What few commands need stands apart: a future is as large as all that it may await.
         let (reply, up_to) = match slices::is_large(&command) {
+            _ if slices::is_one_commit(&command) => Box::pin(self.ask_in_draft(command)).await?,
             true => Box::pin(self.ask_flat(command)).await?,
             false => self.ask(command).await?,
         };

@@ -1,13 +1,13 @@
-//! A large `put` or `set` on its way to the node: it is flattened and checked in a thread of its own, so that the node only writes it,
-//! slice by slice ([`Write::Flat`]).
+//! Large writes on their way to the node. A `put` or `set` is flattened and checked in a thread of its own, so that the node only writes
+//! it, slice by slice ([`Write::Flat`]). One that the node would refuse goes as it is: nothing of that is written.
 //!
-//! A write that is to be one commit, or for one version alone, goes as it is, and so does one that the node would refuse: nothing of
-//! that is written.
+//! A write that is to be one commit, or for one version alone, is worked out in a thread of its own, on the draft that the node answers.
 
 use tombolo_delta::Value;
 
 use super::journal::EventId;
 use super::{AskError, NodeClient};
+use crate::authoring::DraftOrder;
 use crate::clock::Timestamp;
 use crate::io::{Command, CommandError, Reply, Write};
 use crate::layer::{Entry, KeyPath};
@@ -42,6 +42,8 @@ fn parts(write: &Write) -> Option<(&str, Option<&KeyPath>, &Value)> {
         | Write::OnBase { .. }
         | Write::Settle { .. }
         | Write::Flat { .. }
+        | Write::InDraft(_)
+        | Write::Drafted(_)
         | Write::PublishState { .. } => None,
     }
 }
@@ -53,6 +55,11 @@ fn flat(write: &Write) -> Option<Write> {
     Some(Write::Flat { doc: doc.to_owned(), key: key.cloned(), leaves })
 }
 
+/// Whether a command may be answered with a draft.
+pub(super) fn is_one_commit(command: &Command) -> bool {
+    matches!(command, Command::Write(Write::OnBase { .. } | Write::Put { whole: true, .. }))
+}
+
 /// Whether a command is a write of so large a value that it is flattened, if it can be.
 pub(super) fn is_large(command: &Command) -> bool {
     let Command::Write(write) = command else { return false };
@@ -60,6 +67,24 @@ pub(super) fn is_large(command: &Command) -> bool {
 }
 
 impl NodeClient {
+    /// Sends a write of one commit and waits for the reply. The node has it worked out here where that takes long.
+    pub(super) async fn ask_in_draft(&self, command: Command) -> Result<(Reply, EventId), AskError> {
+        let write = match command {
+            Command::Write(write) => write,
+            command => return self.ask(command).await,
+        };
+        let mut answer = self.ask(Write::InDraft(DraftOrder::new(write)).into()).await?;
+        while let (Reply::Draft(draft), _) = answer {
+            let worked_out = tokio::task::spawn_blocking(move || draft.work_out());
+            let drafted = worked_out.await.map_err(|_| super::NodeGone)??;
+            let ballast = drafted.ballast();
+            let asked = self.ask(Write::Drafted(Box::new(drafted)).into()).await;
+            drop(tokio::task::spawn_blocking(move || drop(ballast)));
+            answer = asked?;
+        }
+        Ok(answer)
+    }
+
     /// Sends a write of a large value and waits for the reply. For a map it goes flattened.
     pub(super) async fn ask_flat(&self, command: Command) -> Result<(Reply, EventId), AskError> {
         let write = match command {

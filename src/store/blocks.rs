@@ -16,7 +16,7 @@ use tombolo_delta::{CborReader, CborWriter};
 use crate::layer::{BucketIndex, Entry, KeyPath, Sequence};
 use crate::store::records::{self, RECORD_LIMITS, StoredEntry};
 use crate::store::tables::ENTRIES;
-use crate::store::{KnownEntry, StoreError};
+use crate::store::{AllEntries, KnownEntry, StoreError};
 
 pub(super) const BLOCKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("blocks");
 
@@ -34,23 +34,32 @@ fn block_of(key: &KeyPath) -> u64 {
     u64::from(BucketIndex::of(key).get() / BUCKETS_PER_BLOCK)
 }
 
-/// Writes all entries of a map, by bucket, as blocks in the place of what stands there. What was dropped before stays known, or not.
-pub(super) fn put_all(
-    transaction: &WriteTransaction,
-    number: u64,
-    all: &[KnownEntry],
-    keeps_dropped: bool,
-) -> Result<(), StoreError> {
-    clear(transaction, number)?;
-    let mut blocks = transaction.open_table(BLOCKS)?;
-    for block in all.chunk_by(|(a, ..), (b, ..)| block_of(a) == block_of(b)) {
-        let Some((first, ..)) = block.first() else { continue };
+/// The blocks of entries that stand in the order of their buckets, with their numbers.
+pub(super) fn encode(all: &[KnownEntry]) -> Vec<(u64, Vec<u8>)> {
+    let chunks = all.chunk_by(|(a, ..), (b, ..)| block_of(a) == block_of(b));
+    let encode = |block: &[KnownEntry]| {
+        let (first, ..) = block.first()?;
         let mut out = CborWriter::with_capacity(block.len() * BYTES_AN_ENTRY);
         out.array(2 * block.len());
         for (key, entry, changed_at) in block {
             entry.write(key, out.unsigned(changed_at.get()));
         }
-        blocks.insert((number, block_of(first)), out.finish().as_slice())?;
+        Some((block_of(first), out.finish()))
+    };
+    chunks.filter_map(encode).collect()
+}
+
+/// Puts all entries of a map in the place of what stands there. What was dropped before stays known, or not.
+pub(super) fn put_all(
+    transaction: &WriteTransaction,
+    number: u64,
+    all: &AllEntries,
+    keeps_dropped: bool,
+) -> Result<(), StoreError> {
+    clear(transaction, number)?;
+    let mut blocks = transaction.open_table(BLOCKS)?;
+    for (block, bytes) in &all.blocks {
+        blocks.insert((number, *block), bytes.as_slice())?;
     }
     let mut records = transaction.open_table(ENTRIES)?;
     let mut dropped: BTreeSet<Vec<u8>> = BTreeSet::new();
@@ -64,7 +73,9 @@ pub(super) fn put_all(
     if dropped.is_empty() {
         return Ok(());
     }
-    for key in all.iter().map(|(key, ..)| records::key_record(key)).filter(|key| dropped.contains(key)) {
+    for key in
+        all.entries.iter().map(|(key, ..)| records::key_record(key)).filter(|key| dropped.contains(key))
+    {
         records.remove((number, key.as_slice()))?;
     }
     Ok(())
@@ -197,7 +208,7 @@ mod tests {
                 signed,
                 snapshot: None,
                 entries,
-                all: are_blocks.then_some(all),
+                all: are_blocks.then(|| Arc::new(AllEntries::of(all))),
                 kept: None,
                 forgotten: Vec::new(),
                 forgotten_keys,

@@ -12,7 +12,7 @@ use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::blocks::{self, BLOCKS};
 use crate::store::records::{self, MapBase};
 use crate::store::tables::{self, BASES, ENTRIES, PAST};
-use crate::store::{KnownEntry, LayerWrite, StoreError};
+use crate::store::{AllEntries, LayerWrite, StoreError};
 
 /// The maps that changed, by layer.
 #[derive(Default)]
@@ -23,7 +23,7 @@ struct MapState<'a> {
     number: u64,
     newest: &'a LayerWrite,
     /// All that it had at some state, where that is written as blocks.
-    all: Option<AllEntries<'a>>,
+    all: Option<AllWritten<'a>>,
     /// What became of keys since, oldest first.
     entries: Vec<(&'a KeyPath, KeyState<'a>)>,
     bases: Vec<MapBase>,
@@ -32,8 +32,8 @@ struct MapState<'a> {
 }
 
 /// The entries of a map at one of its states.
-struct AllEntries<'a> {
-    entries: &'a [KnownEntry],
+struct AllWritten<'a> {
+    all: &'a AllEntries,
     /// Whether the keys that were dropped before stay known.
     keeps_dropped: bool,
 }
@@ -108,14 +108,14 @@ impl<'a> MapState<'a> {
     }
 
     /// Takes all that the map has now: of what came before only keys that were dropped count, unless those are forgotten.
-    fn add_all(&mut self, all: &'a [KnownEntry], write: &'a LayerWrite) {
+    fn add_all(&mut self, all: &'a AllEntries, write: &'a LayerWrite) {
         let keeps_dropped = write.forgotten_keys.is_empty();
         let kept_before = self.all.as_ref().is_none_or(|before| before.keeps_dropped);
-        self.all = Some(AllEntries { entries: all, keeps_dropped: keeps_dropped && kept_before });
+        self.all = Some(AllWritten { all, keeps_dropped: keeps_dropped && kept_before });
         let is_dropped = |(_, state): &(_, KeyState<'_>)| matches!(state, KeyState::Changed(None, _));
         self.entries.retain(|change| keeps_dropped && is_dropped(change));
         if !self.entries.is_empty() {
-            let live: BTreeSet<&KeyPath> = all.iter().map(|(key, ..)| key).collect();
+            let live: BTreeSet<&KeyPath> = all.entries.iter().map(|(key, ..)| key).collect();
             self.entries.retain(|(key, _)| !live.contains(key));
         }
         let dropped = write.entries.iter().filter(|(_, entry)| entry.is_none() && keeps_dropped);
@@ -126,8 +126,8 @@ impl<'a> MapState<'a> {
     fn write(self, transaction: &WriteTransaction) -> Result<(), StoreError> {
         let MapState { number, newest, all, entries, bases, past } = self;
         tables::put_head(transaction, number, &newest.signed)?;
-        if let Some(AllEntries { entries, keeps_dropped }) = all {
-            blocks::put_all(transaction, number, entries, keeps_dropped)?;
+        if let Some(AllWritten { all, keeps_dropped }) = all {
+            blocks::put_all(transaction, number, all, keeps_dropped)?;
         }
         let mut changed = entries;
         // In the order of the table: neighbours then go into one page, one after the other. Of one key the last state counts.

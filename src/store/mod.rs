@@ -32,7 +32,7 @@ use tombolo_transports::PeerId;
 
 pub use migrate::{FORMAT, ORIGIN_RECORD, RECALL_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
-pub use writes::{KnownEntry, LayerWrite, StoreWrite};
+pub use writes::{AllEntries, KnownEntry, LayerWrite, StoreWrite};
 
 use crate::commands::Recall;
 use crate::layer::{LayerId, Sequence};

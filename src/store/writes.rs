@@ -8,7 +8,7 @@ use crate::commands::RecordChange;
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
 use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
-use crate::store::{CalledState, CallsRecord, KeptState};
+use crate::store::{CalledState, CallsRecord, KeptState, blocks};
 
 /// One change of what is stored.
 #[derive(Clone, Debug)]
@@ -48,6 +48,21 @@ pub enum StoreWrite {
 /// A key of a map with its entry, and the sequence at which this node saw it change.
 pub type KnownEntry = (KeyPath, Arc<Entry>, Sequence);
 
+/// All entries of a map, with the blocks that the disk gets of them.
+#[derive(Clone, Debug)]
+pub struct AllEntries {
+    pub(super) entries: Vec<KnownEntry>,
+    pub(super) blocks: Vec<(u64, Vec<u8>)>,
+}
+
+impl AllEntries {
+    /// Writes the entries of a map, by bucket, as blocks.
+    pub fn of(entries: Vec<KnownEntry>) -> Self {
+        let blocks = blocks::encode(&entries);
+        AllEntries { entries, blocks }
+    }
+}
+
 /// A new state of a layer, as what changes on disk.
 #[derive(Clone, Debug)]
 pub struct LayerWrite {
@@ -58,7 +73,7 @@ pub struct LayerWrite {
     /// Of a map: entries put and dropped, with the sequence at which this node saw them change.
     pub entries: Vec<(KeyPath, Option<Arc<Entry>>)>,
     /// Of a map, where that is large and most of it is put: all that it has now, which is written in the place of what stands there.
-    pub all: Option<Vec<KnownEntry>>,
+    pub all: Option<Arc<AllEntries>>,
     /// Of a snapshot: older states now kept as bases; each is written once.
     pub kept: Option<KeptState>,
     /// Of a snapshot: sequences of older states no longer kept.

@@ -9,12 +9,12 @@ use crate::steps;
 /// A little more than two slices.
 const MANY: usize = 2 * SLICE_KEYS_MAX + 500;
 
-fn path(text: &str) -> KeyPath {
+pub(super) fn path(text: &str) -> KeyPath {
     KeyPath::parse(text).unwrap()
 }
 
 /// So many keys below one, numbered, with one value.
-fn below(top: &str, keys: usize, value: impl Into<Value>) -> Value {
+pub(super) fn below(top: &str, keys: usize, value: impl Into<Value>) -> Value {
     let value = value.into();
     let members: Value = (0..keys).map(|n| (format!("k{n:06}"), value.clone())).collect();
     Value::map([(top.to_owned(), members)])
@@ -33,7 +33,7 @@ fn members(value: &Value, top: &str) -> usize {
 
 impl Wire {
     /// A document with these contents, made in one commit, beside another one.
-    fn with_large(nodes: usize, content: Value) -> Wire {
+    pub(super) fn with_large(nodes: usize, content: Value) -> Wire {
         let mut wire = Wire::new(nodes);
         wire.create(0, "large");
         wire.create(0, "other");
@@ -42,7 +42,7 @@ impl Wire {
     }
 
     /// Sends a command, of which the first part is done.
-    fn begin(&mut self, command: impl Into<Command>) -> RequestId {
+    pub(super) fn begin(&mut self, command: impl Into<Command>) -> RequestId {
         self.next += 1;
         let request = RequestId(self.next);
         self.queue.push_back((0, Input::Command { request, command: command.into() }));
@@ -51,12 +51,12 @@ impl Wire {
     }
 
     /// A turn in which nothing else is asked.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.queue.push_back((0, Input::Timeout));
         self.run();
     }
 
-    fn reply_of(&mut self, request: RequestId) -> Option<Result<Reply, CommandError>> {
+    pub(super) fn reply_of(&mut self, request: RequestId) -> Option<Result<Reply, CommandError>> {
         self.replies.remove(&(0, request))
     }
 
@@ -78,7 +78,7 @@ impl Wire {
     }
 }
 
-fn written(reply: Result<Reply, CommandError>) -> (usize, usize) {
+pub(super) fn written(reply: Result<Reply, CommandError>) -> (usize, usize) {
     match reply {
         Ok(Reply::Written(written)) => {
             assert_eq!(written.changed, written.set + written.deleted);

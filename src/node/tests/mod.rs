@@ -20,6 +20,7 @@ mod calls;
 mod deploy;
 mod deploy_calls;
 mod deploy_restored;
+mod draft;
 mod ending;
 mod long;
 mod meeting;

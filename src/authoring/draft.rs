@@ -1,0 +1,346 @@
+//! Large writes of one commit (`--base`, `--whole`), worked out beside the node.
+//!
+//! To compare 100,000 keys and to hash what becomes of them takes long, and nothing of it shows before the commit. So the node
+//! answers such a write with a [`Draft`]: the write with a copy of its document, which shares the entries. Who asked works it out in a
+//! thread of its own ([`Draft::work_out`]) and hands in the result ([`Write::Drafted`](crate::io::Write::Drafted)). The node signs
+//! that if the document is as it was. Otherwise the answer is another draft; after a few of them the node does the write itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tombolo_transports::PeerId;
+
+use super::writes::{check_room, entries_of, uncovered, writable};
+use super::{Authoring, MapEdits, WriteKind, following};
+use crate::clock::Timestamp;
+use crate::core::{Clockwork, Core};
+use crate::io::{CommandError, RequestId, ValueError, Write};
+use crate::layer::{Content, DocumentId, EntryChange, KeyPath, Kind, MapContent, Sequence};
+use crate::limits::{FUTURE_BOUND, SLICE_KEYS_MAX, VERSION_CHARS_MIN};
+use crate::merge::{Basis, Document, flatten, leaf_count, version_of};
+use crate::replica::{ChangesSeen, MapDifference, Replica, is_written_whole};
+use crate::store::AllEntries;
+
+/// Drafts of one write: where each was out of date, the node does it.
+const DRAFTS_MAX: u8 = 3;
+
+/// A write with a copy of its document.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    order: DraftOrder,
+    me: PeerId,
+    id: DocumentId,
+    document: Document,
+    clock: Clockwork,
+    /// The sequence that the own layer gets.
+    sequence: Sequence,
+    /// When its keys were seen to change.
+    seen: ChangesSeen,
+    /// What was written of it.
+    written: Arc<Vec<u64>>,
+}
+
+/// A write that may be answered with a draft. A copy shares the write.
+#[derive(Clone, Debug)]
+pub struct DraftOrder {
+    write: Arc<Write>,
+    /// How many drafts of it are out of date.
+    tried: u8,
+}
+
+/// A write that was worked out.
+#[derive(Clone, Debug)]
+pub struct Drafted {
+    order: DraftOrder,
+    id: DocumentId,
+    /// It stands for the document as it was.
+    basis: Basis,
+    seen: ChangesSeen,
+    work: DraftedWork,
+}
+
+/// What a drafted write shares with its node.
+pub struct Ballast {
+    _order: DraftOrder,
+    _seen: ChangesSeen,
+    _all: Option<Arc<AllEntries>>,
+}
+
+/// What is left to do of a write.
+#[derive(Clone, Debug)]
+enum DraftedWork {
+    /// All, but that its version was compared.
+    Write,
+    /// So few entries are signed as any others.
+    Entries(MapEdits, DraftedChange),
+    /// The own layer gets this content.
+    Content(Box<DraftedContent>, DraftedChange),
+}
+
+/// How much a write changes.
+#[derive(Clone, Copy, Debug)]
+struct DraftedChange {
+    set: usize,
+    deleted: usize,
+    /// Of the stamps of its entries.
+    newest: Timestamp,
+}
+
+/// The next content of an own layer.
+#[derive(Clone, Debug)]
+pub struct DraftedContent {
+    /// All entries.
+    pub map: MapContent,
+    /// In what it differs from the present one, and all of it for the disk.
+    pub difference: MapDifference,
+    /// The keys of earlier writes, by their hashes, and those with the keys of this one.
+    pub written_before: Arc<Vec<u64>>,
+    /// See there.
+    pub written: Arc<Vec<u64>>,
+    /// The sequence that stands with the keys on disk.
+    pub sequence: Sequence,
+}
+
+impl PartialEq for Draft {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.id, self.order.tried) == (&other.id, other.order.tried)
+            && self.document.basis() == other.document.basis()
+    }
+}
+
+impl DraftOrder {
+    /// A write of which no draft was made yet.
+    pub fn new(write: Write) -> Self {
+        DraftOrder { write: Arc::new(write), tried: 0 }
+    }
+
+    /// What is to be written.
+    pub fn write(&self) -> &Write {
+        &self.write
+    }
+
+    /// The same, to do it without a draft.
+    pub fn into_write(self) -> Write {
+        Arc::unwrap_or_clone(self.write)
+    }
+}
+
+impl Draft {
+    /// The map of a write of one commit that takes long; `None` for another write, and where the node is to refuse it.
+    pub fn document_of(core: &Core, replica: &Replica, order: &DraftOrder) -> Option<DocumentId> {
+        let (inner, is_one_commit) = match order.write() {
+            Write::OnBase { write, .. } => (without_bases(write), true),
+            write => (write, matches!(write, Write::Put { whole: true, .. })),
+        };
+        let (doc, leaves) = match inner {
+            Write::Put { doc, value, .. } | Write::Set { doc, value, .. } => (doc, leaf_count(value)),
+            Write::Del { doc, .. } | Write::Delete { doc, undo: false } => (doc, 0),
+            _ => return None,
+        };
+        if !is_one_commit || order.tried >= DRAFTS_MAX {
+            return None;
+        }
+        let id = match inner {
+            Write::Delete { .. } => replica.resolve_document(core, doc).ok()?,
+            _ => writable(core, replica, doc).ok()?.0,
+        };
+        let document = replica.document(&id).filter(|document| document.kind() == Kind::Map)?;
+        let is_long = leaves > SLICE_KEYS_MAX || document.has_more_than(SLICE_KEYS_MAX, None);
+        // A writer that is listed again leaves its old layer behind with the next state.
+        let counts = document.layer(&core.me).is_none() || document.counts(&core.me);
+        (is_long && counts).then_some(id)
+    }
+
+    /// A draft of a write to a document that is held.
+    pub fn new(core: &Core, replica: &Replica, order: DraftOrder, id: DocumentId) -> Option<Draft> {
+        let document = replica.document(&id)?.clone();
+        let layer = core.own_layer(&id);
+        let sequence = following(replica, &layer)?;
+        let seen = replica.layers().changes_seen(&layer);
+        let written = replica.recovery().written_by_many(&id);
+        let clock = core.clock.clone();
+        Some(Draft { order, me: core.me, id, document, clock, sequence, seen, written })
+    }
+
+    /// Does all of the write that needs nothing else of the node.
+    ///
+    /// # Errors
+    /// Why the write is refused.
+    pub fn work_out(self) -> Result<Drafted, CommandError> {
+        let basis = self.document.basis();
+        let mut draft = self;
+        let write = draft.order.write.clone();
+        let work = draft.work_out_of(&write)?;
+        Ok(Drafted { order: draft.order, id: draft.id, basis, seen: draft.seen, work })
+    }
+
+    fn work_out_of(&mut self, write: &Write) -> Result<DraftedWork, CommandError> {
+        let (doc, key, value) = match write {
+            Write::OnBase { base, write } => {
+                check_version(Some(&self.document), base, versioned(write)?)?;
+                return self.work_out_of(write);
+            }
+            Write::Put { doc, value, .. } => (doc, None, Some(value)),
+            Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
+            Write::Del { doc, key } => (doc, Some(key), None),
+            _ => return Ok(DraftedWork::Write),
+        };
+        let leaves = match value {
+            Some(value) => {
+                check_room(Some(&self.document), value)?;
+                flatten(key, value).map_err(ValueError::from)?
+            }
+            None => BTreeMap::new(),
+        };
+        let uncovered = uncovered(&self.document, &leaves, key);
+        if let (None, Some(key), true) = (value, key, uncovered.keys.is_empty()) {
+            return Err(CommandError::UnknownKey { doc: doc.clone(), key: key.to_string() });
+        }
+        let entries = entries_of(&self.me, &mut self.clock, &self.document, uncovered, leaves)?;
+        let newest = entries.changes.iter().flat_map(|(_, entry)| entry).map(|entry| entry.stamp).max();
+        let newest = newest.unwrap_or_default();
+        let change = DraftedChange { set: entries.set, deleted: entries.deleted, newest };
+        let edits = entries.changes.into_iter().collect::<MapEdits>();
+        match edits.len() <= SLICE_KEYS_MAX {
+            true => Ok(DraftedWork::Entries(edits, change)),
+            false => Ok(DraftedWork::Content(Box::new(self.content_with(edits)?), change)),
+        }
+    }
+
+    /// The own layer with changes.
+    fn content_with(&mut self, edits: MapEdits) -> Result<DraftedContent, CommandError> {
+        let mut map = match self.document.take_layer(&self.me).map(|layer| layer.content) {
+            Some(Content::Map(map)) => map,
+            Some(Content::Snapshot(_)) | None => MapContent::default(),
+        };
+        let newest_before = map.newest_at_most();
+        let entries = map.change(edits).map_err(ValueError::from)?.now;
+        let put = |(key, entry): &EntryChange| Some((key.clone(), entry.clone()?));
+        let rises = |(_, entry): &EntryChange| entry.as_ref().is_some_and(|new| new.stamp > newest_before);
+        let rising = entries.iter().all(rises).then(|| entries.iter().filter_map(put).collect());
+        let mut written: Vec<u64> = entries.iter().map(|(key, _)| key.hash64()).collect();
+        written.extend(self.written.iter());
+        written.sort_unstable();
+        written.dedup();
+        let seen = self.seen.clone().with(&entries, self.sequence, &map);
+        let is_whole = is_written_whole(entries.len(), map.len());
+        let all = is_whole.then(|| Arc::new(AllEntries::of(seen.all_known(&map))));
+        Ok(DraftedContent {
+            map,
+            difference: MapDifference { entries, all, rising },
+            written_before: self.written.clone(),
+            written: Arc::new(written),
+            sequence: self.sequence,
+        })
+    }
+}
+
+/// The write behind one or several versions.
+fn without_bases(write: &Write) -> &Write {
+    match write {
+        Write::OnBase { write, .. } => without_bases(write),
+        write => write,
+    }
+}
+
+/// The document of a write that a version of it can be asked of.
+pub(super) fn versioned(write: &Write) -> Result<&str, CommandError> {
+    match write {
+        Write::Set { doc, .. }
+        | Write::Del { doc, .. }
+        | Write::Put { doc, .. }
+        | Write::Delete { doc, undo: false } => Ok(doc),
+        // Each base counts.
+        Write::OnBase { write, .. } => versioned(write),
+        Write::Create { .. }
+        | Write::Delete { undo: true, .. }
+        | Write::Settle { .. }
+        | Write::Flat { .. }
+        | Write::InDraft(_)
+        | Write::Drafted(_)
+        | Write::PublishState { .. } => Err(CommandError::NoBase),
+    }
+}
+
+/// Refuses a write that was made for another state of a document than this one.
+pub(super) fn check_version(document: Option<&Document>, base: &str, doc: &str) -> Result<(), CommandError> {
+    let version = version_of(&document.and_then(Document::view).unwrap_or_default());
+    let is_it = |one: &str| one.len() >= VERSION_CHARS_MIN && version.starts_with(one);
+    match base.split(',').any(is_it) {
+        true => Ok(()),
+        false => Err(CommandError::Stale { doc: doc.to_owned(), version }),
+    }
+}
+
+impl Drafted {
+    /// What would take long to free: who hands this in keeps it meanwhile, and frees it elsewhere.
+    pub fn ballast(&self) -> Ballast {
+        let all = match &self.work {
+            DraftedWork::Content(content, _) => content.difference.all.clone(),
+            DraftedWork::Write | DraftedWork::Entries(..) => None,
+        };
+        Ballast { _order: self.order.clone(), _seen: self.seen.clone(), _all: all }
+    }
+
+    /// The document that it changes.
+    pub fn document(&self) -> &DocumentId {
+        &self.id
+    }
+
+    /// Whether the document is as it was, and the clock.
+    pub fn holds(&self, core: &Core, replica: &Replica) -> bool {
+        let newest = match &self.work {
+            DraftedWork::Write => Timestamp::default(),
+            DraftedWork::Entries(_, change) | DraftedWork::Content(_, change) => change.newest,
+        };
+        let is_as_it_was =
+            |document: &Document| document.kind() == Kind::Map && document.basis() == self.basis;
+        newest.time() <= core.reference() + FUTURE_BOUND
+            && replica.document(&self.id).is_some_and(is_as_it_was)
+    }
+
+    /// To try it once more.
+    pub fn again(self) -> DraftOrder {
+        DraftOrder { tried: self.order.tried + 1, ..self.order }
+    }
+}
+
+impl Authoring {
+    /// Stages what was worked out, and still [holds](Drafted::holds).
+    ///
+    /// # Errors
+    /// Why the write is refused.
+    pub fn stage_drafted(
+        &mut self,
+        core: &mut Core,
+        replica: &mut Replica,
+        request: RequestId,
+        drafted: Drafted,
+    ) -> Result<(), CommandError> {
+        let Drafted { order, id, work, .. } = drafted;
+        let is_whole = matches!(without_bases(order.write()), Write::Put { whole: true, .. });
+        let change = match work {
+            DraftedWork::Write => {
+                let mut write = order.into_write();
+                while let Write::OnBase { write: inner, .. } = write {
+                    write = *inner;
+                }
+                return self.stage(core, replica, request, write);
+            }
+            DraftedWork::Entries(edits, change) => {
+                self.staged.put_map(&id, edits.into_iter().collect::<Vec<(KeyPath, _)>>());
+                change
+            }
+            DraftedWork::Content(content, change) => {
+                self.staged.contents.insert(id.clone(), content);
+                change
+            }
+        };
+        core.clock.observe(change.newest);
+        if is_whole {
+            self.staged.whole.insert(id.clone());
+        }
+        self.staged.reply(request, &id, WriteKind::Document { set: change.set, deleted: change.deleted });
+        Ok(())
+    }
+}
