@@ -10,12 +10,12 @@ use std::sync::Arc;
 
 use tombolo_transports::PeerId;
 
-use super::writes::{check_room, entries_of, uncovered, writable};
+use super::writes::{check_room, entries_of, read_only, uncovered, writable};
 use super::{Authoring, MapEdits, WriteKind, following};
 use crate::clock::Timestamp;
 use crate::core::{Clockwork, Core};
 use crate::io::{CommandError, RequestId, ValueError, Write};
-use crate::layer::{Content, DocumentId, EntryChange, KeyPath, Kind, MapContent, Sequence};
+use crate::layer::{Content, DocumentId, EntryChange, Kind, MapContent, Sequence};
 use crate::limits::{FUTURE_BOUND, SLICE_KEYS_MAX, VERSION_CHARS_MIN};
 use crate::merge::{Basis, Document, flatten, leaf_count, version_of};
 use crate::replica::{ChangesSeen, MapDifference, Replica, is_written_whole};
@@ -60,6 +60,7 @@ pub struct Drafted {
 }
 
 /// What a drafted write shares with its node.
+#[derive(Debug)]
 pub struct Ballast {
     _order: DraftOrder,
     _seen: ChangesSeen,
@@ -93,9 +94,9 @@ pub struct DraftedContent {
     pub map: MapContent,
     /// In what it differs from the present one, and all of it for the disk.
     pub difference: MapDifference,
-    /// The keys of earlier writes, by their hashes, and those with the keys of this one.
+    /// The keys of earlier writes of many, by their hashes.
     pub written_before: Arc<Vec<u64>>,
-    /// See there.
+    /// The same with the keys of this one.
     pub written: Arc<Vec<u64>>,
     /// The sequence that stands with the keys on disk.
     pub sequence: Sequence,
@@ -153,7 +154,7 @@ impl Draft {
 
     /// A draft of a write to a document that is held.
     pub fn new(core: &Core, replica: &Replica, order: DraftOrder, id: DocumentId) -> Option<Draft> {
-        let document = replica.document(&id)?.clone();
+        let document = replica.document(&id)?.copy();
         let layer = core.own_layer(&id);
         let sequence = following(replica, &layer)?;
         let seen = replica.layers().changes_seen(&layer);
@@ -318,6 +319,11 @@ impl Authoring {
         drafted: Drafted,
     ) -> Result<(), CommandError> {
         let Drafted { order, id, work, .. } = drafted;
+        if let (Some(why), false) =
+            (read_only(core, replica, &id, Kind::Map), matches!(work, DraftedWork::Write))
+        {
+            return Err(CommandError::ReadOnly { doc: replica.document_name(core, &id), why });
+        }
         let is_whole = matches!(without_bases(order.write()), Write::Put { whole: true, .. });
         let change = match work {
             DraftedWork::Write => {
@@ -328,7 +334,9 @@ impl Authoring {
                 return self.stage(core, replica, request, write);
             }
             DraftedWork::Entries(edits, change) => {
-                self.staged.put_map(&id, edits.into_iter().collect::<Vec<(KeyPath, _)>>());
+                if !edits.is_empty() {
+                    self.staged.put_map(&id, edits);
+                }
                 change
             }
             DraftedWork::Content(content, change) => {

@@ -88,6 +88,21 @@ impl Document {
         }
     }
 
+    /// A document that reads the same, and has reported all changes.
+    pub fn copy(&self) -> Document {
+        Document {
+            kind: self.kind,
+            owner: self.owner,
+            layers: self.layers.clone(),
+            writers: self.writers.clone(),
+            counting: self.counting.clone(),
+            merged: self.merged.clone(),
+            quarantine: self.quarantine.clone(),
+            recorder: changes::ChangeRecorder::default(),
+            replaced: Vec::new(),
+        }
+    }
+
     /// Whether it is a snapshot or a map.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -145,6 +145,8 @@ pub struct NodeClient {
     events: EventTap,
     room: Arc<Semaphore>,
     frames: Arc<Semaphore>,
+    /// One large write of one commit is worked out at a time: of two of one document, the other would be out of date.
+    drafts: Arc<Semaphore>,
     host: Arc<HostStatus>,
 }
 
@@ -188,7 +190,8 @@ pub(crate) fn drive(node: Node) -> io::Result<Driven> {
     let tap = events.tap();
     let exits = Exits { effects: effects_in, installs: installs_in, messages: messages_in };
     let seat = Arc::new(NodeSeat::new(node, exits, events));
-    let client = NodeClient { inbox, seat: seat.clone(), events: tap, room, frames, host: Arc::default() };
+    let (drafts, host) = (Arc::new(Semaphore::new(1)), Arc::default());
+    let client = NodeClient { inbox, seat: seat.clone(), events: tap, room, frames, drafts, host };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (over, ended) = oneshot::channel();
     std::thread::Builder::new().name("node".into()).spawn(move || {
@@ -436,7 +439,8 @@ pub(crate) mod tests {
         let room = Arc::new(Semaphore::new(INBOX_BYTES_MAX));
         let frames = Arc::new(Semaphore::new(radios::FRAMES_IN_INBOX_MAX));
         let (seat, host) = (Arc::default(), Arc::default());
-        (NodeClient { inbox, seat, events: events.tap(), room, frames, host }, tasks)
+        let drafts = Arc::new(Semaphore::new(1));
+        (NodeClient { inbox, seat, events: events.tap(), room, frames, drafts, host }, tasks)
     }
 
     /// A client whose node is gone: for parts that only note problems.

@@ -73,7 +73,14 @@ impl NodeClient {
             Command::Write(write) => write,
             command => return self.ask(command).await,
         };
-        let mut answer = self.ask(Write::InDraft(DraftOrder::new(write)).into()).await?;
+        let order = DraftOrder::new(write);
+        let mut turn = self.drafts.try_acquire().ok();
+        let later = turn.is_none().then(|| order.clone());
+        let mut answer = self.ask(Write::InDraft(order).into()).await?;
+        if let (Some(order), (Reply::Draft(_), _)) = (later, &answer) {
+            turn = self.drafts.acquire().await.ok();
+            answer = self.ask(Write::InDraft(order).into()).await?;
+        }
         while let (Reply::Draft(draft), _) = answer {
             let worked_out = tokio::task::spawn_blocking(move || draft.work_out());
             let drafted = worked_out.await.map_err(|_| super::NodeGone)??;
@@ -82,6 +89,7 @@ impl NodeClient {
             drop(tokio::task::spawn_blocking(move || drop(ballast)));
             answer = asked?;
         }
+        drop(turn);
         Ok(answer)
     }
 
