@@ -75,7 +75,7 @@ pub enum StartError {
         folder: PathBuf,
     },
     /// Another process has the store open.
-    #[error("another process holds {}: wait until it ends", path.display())]
+    #[error("{} is in use, by another process or another handle of this one: wait until that ends", path.display())]
     InUse {
         /// The path of the store.
         path: PathBuf,

@@ -1,6 +1,8 @@
 //! How all stands, in one sentence, and what needs the operator: from the reply to `/v1/status` alone, for `tombolo status`, the
 //! page and the bridges.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use super::advice;
@@ -67,6 +69,7 @@ pub(crate) fn needs(status: &Json) -> Vec<Need> {
     needs.extend(clocks(status));
     needs.extend(forks(status));
     needs.extend(waiting(status));
+    needs.extend(without_room(status));
     needs.sort_by_key(|need| std::cmp::Reverse(need.gravity));
     needs
 }
@@ -284,6 +287,36 @@ fn waiting(status: &Json) -> Option<Need> {
     (waiting > 0).then_some(Need { gravity: Gravity::Note, what, remedy })
 }
 
+/// Documents that find no room, here or at a peer: each once, whoever shows it.
+fn without_room(status: &Json) -> impl Iterator<Item = Need> {
+    let mut known = BTreeSet::new();
+    let rows = members(status).flat_map(|peer| {
+        let behind = peer.get("behind").map(items).unwrap_or_default().iter();
+        behind.filter(|lag| text(lag, "waits_for") == "room").map(move |lag| (peer, lag))
+    });
+    let needs = rows.filter_map(|(peer, lag)| {
+        let document = match text(lag, "document") {
+            "" => "a document that is not here",
+            document => document,
+        };
+        let (place, remedy) = match text(lag, "kind") {
+            "we_lack" => (
+                "this node".to_owned(),
+                "Its owner makes room by deleting documents or keys; what all peers may take here is `peers_memory_mib` in `tombolo.toml`.",
+            ),
+            _ => (
+                peer::name(peer),
+                "Its owner makes room by deleting documents or keys; the operator there may raise `peers_memory_mib`.",
+            ),
+        };
+        let what = format!("{place} does not take the newest of {document}: its owner has used up the room");
+        known
+            .insert(what.clone())
+            .then(|| Need { gravity: Gravity::Note, what, remedy: remedy.to_owned() })
+    });
+    needs.collect::<Vec<_>>().into_iter()
+}
+
 /// A sentence with a capital, unless it begins with the name of a setting.
 fn capital(text: &str) -> String {
     if text.split([' ', ':']).next().is_some_and(|word| word.contains('_')) {
@@ -329,6 +362,34 @@ mod tests {
         );
         let alone = verdict(&status(json!([]))).sentence;
         assert_eq!(alone, "All well. No peers yet: `tombolo invite` makes a code for one.");
+    }
+
+    #[test]
+    fn documents_without_room_are_named_once() {
+        let lag = |kind, waits_for, document: &str| json!({ "kind": kind, "waits_for": waits_for, "document": document });
+        let row = |name, behind: Json| {
+            let mut row = peer(name, "catching up", json!({ "state": "here" }));
+            row["behind"] = behind;
+            row
+        };
+        let here = lag("we_lack", "room", "hut/log");
+        let peers = json!([
+            row("hut", json!([here, lag("they_lack", "turn", "hut/a")])),
+            row("boat", json!([here, lag("they_lack", "room", "attic/b")])),
+        ]);
+        let status = status(peers);
+        let words: Vec<_> = needs(&status).into_iter().map(|need| need.what).collect();
+        let ends = "its owner has used up the room";
+        assert_eq!(
+            words,
+            [
+                format!("this node does not take the newest of hut/log: {ends}"),
+                format!("boat does not take the newest of attic/b: {ends}"),
+            ]
+        );
+        let StatusVerdict { gravity, sentence } = verdict(&status);
+        assert_eq!(gravity, Some(Gravity::Note));
+        assert!(sentence.starts_with("This node does not take"), "{sentence}");
     }
 
     #[test]
