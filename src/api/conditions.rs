@@ -75,7 +75,6 @@ fn is_on_document(write: &Write) -> bool {
         Write::Create { .. }
         | Write::Delete { undo: true, .. }
         | Write::Settle { .. }
-        | Write::Flat { .. }
         | Write::InDraft(_)
         | Write::Drafted(_)
         | Write::PublishState { .. } => false,

@@ -1,35 +1,49 @@
-//! Large writes of one commit (`--base`, `--whole`), worked out beside the node.
+//! Large writes, worked out beside the node.
 //!
 //! To compare 100,000 keys and to hash what becomes of them takes long, and nothing of it shows before the commit. So the node
 //! answers such a write with a [`Draft`]: the write with a copy of its document, which shares the entries. Who asked works it out in a
 //! thread of its own ([`Draft::work_out`]) and hands in the result ([`Write::Drafted`](crate::io::Write::Drafted)). The node signs
-//! that if the document is as it was. Otherwise the answer is another draft; after a few of them the node does the write itself.
+//! that in one commit if the document is as it was. Otherwise the answer is another draft.
+//!
+//! Of a document that changes faster than that a few drafts are tried. Then a write that promises one commit (`--base`, `--whole`) is
+//! done by the node at once, and any other one in slices (`long`), for which the last draft only takes the value apart.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
+use super::long::is_long;
 use super::writes::{check_room, entries_of, read_only, uncovered, writable};
 use super::{Authoring, MapEdits, WriteKind, following};
 use crate::clock::Timestamp;
 use crate::core::{Clockwork, Core};
 use crate::io::{CommandError, RequestId, ValueError, Write};
-use crate::layer::{Content, DocumentId, EntryChange, Kind, MapContent, Sequence};
-use crate::limits::{FUTURE_BOUND, SLICE_KEYS_MAX, VERSION_CHARS_MIN};
+use crate::layer::{
+    Content, ContentError, DocumentId, Entry, EntryChange, KeyPath, Kind, MapContent, Sequence,
+};
+use crate::limits::{FUTURE_BOUND, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SLICE_KEYS_MAX, VERSION_CHARS_MIN};
 use crate::merge::{Basis, Document, flatten, leaf_count, version_of};
 use crate::replica::{ChangesSeen, MapDifference, Replica, is_written_whole};
 use crate::store::AllEntries;
 
-/// Drafts of one write: where each was out of date, the node does it.
+/// Drafts of one write.
 const DRAFTS_MAX: u8 = 3;
 
 /// A write with a copy of its document.
 #[derive(Clone, Debug)]
 pub struct Draft {
     order: DraftOrder,
-    me: PeerId,
     id: DocumentId,
+    /// None where the write is to go in slices.
+    copy: Option<Box<DocumentCopy>>,
+}
+
+/// A document as it was, with what a state of it is made of.
+#[derive(Clone, Debug)]
+struct DocumentCopy {
+    me: PeerId,
     document: Document,
     clock: Clockwork,
     /// The sequence that the own layer gets.
@@ -53,17 +67,16 @@ pub struct DraftOrder {
 pub struct Drafted {
     order: DraftOrder,
     id: DocumentId,
-    /// It stands for the document as it was.
-    basis: Basis,
-    seen: ChangesSeen,
     work: DraftedWork,
+    /// What the document was like, where that matters, and when its keys were seen to change.
+    of: Option<(Basis, ChangesSeen)>,
 }
 
 /// What a drafted write shares with its node.
 #[derive(Debug)]
 pub struct Ballast {
     _order: DraftOrder,
-    _seen: ChangesSeen,
+    _seen: Option<ChangesSeen>,
     _all: Option<Arc<AllEntries>>,
 }
 
@@ -72,6 +85,8 @@ pub struct Ballast {
 enum DraftedWork {
     /// All, but that its version was compared.
     Write,
+    /// It goes in slices: these values are set, and others go.
+    Slices(Vec<(KeyPath, Value)>),
     /// So few entries are signed as any others.
     Entries(MapEdits, DraftedChange),
     /// The own layer gets this content.
@@ -104,8 +119,8 @@ pub struct DraftedContent {
 
 impl PartialEq for Draft {
     fn eq(&self, other: &Self) -> bool {
-        (&self.id, self.order.tried) == (&other.id, other.order.tried)
-            && self.document.basis() == other.document.basis()
+        let basis = |draft: &Draft| draft.copy.as_ref().map(|copy| copy.document.basis());
+        (&self.id, self.order.tried) == (&other.id, other.order.tried) && basis(self) == basis(other)
     }
 }
 
@@ -120,6 +135,11 @@ impl DraftOrder {
         &self.write
     }
 
+    /// Whether it promises one commit.
+    fn is_one_commit(&self) -> bool {
+        matches!(self.write(), Write::OnBase { .. } | Write::Put { whole: true, .. })
+    }
+
     /// The same, to do it without a draft.
     pub fn into_write(self) -> Write {
         Arc::unwrap_or_clone(self.write)
@@ -127,40 +147,46 @@ impl DraftOrder {
 }
 
 impl Draft {
-    /// The map of a write of one commit that takes long; `None` for another write, and where the node is to refuse it.
+    /// The map of a write that takes long; `None` for another write, and where the node is to refuse it.
     pub fn document_of(core: &Core, replica: &Replica, order: &DraftOrder) -> Option<DocumentId> {
-        let (inner, is_one_commit) = match order.write() {
-            Write::OnBase { write, .. } => (without_bases(write), true),
-            write => (write, matches!(write, Write::Put { whole: true, .. })),
-        };
-        let (doc, leaves) = match inner {
-            Write::Put { doc, value, .. } | Write::Set { doc, value, .. } => (doc, leaf_count(value)),
-            Write::Del { doc, .. } | Write::Delete { doc, undo: false } => (doc, 0),
-            _ => return None,
-        };
-        if !is_one_commit || order.tried >= DRAFTS_MAX {
+        if order.tried >= DRAFTS_MAX {
             return None;
         }
-        let id = match inner {
+        let write = without_bases(order.write());
+        let (doc, below, leaves) = match write {
+            Write::Put { doc, value, .. } => (doc, None, leaf_count(value)),
+            Write::Set { doc, key, value } => (doc, Some(key), leaf_count(value)),
+            Write::Del { doc, key } => (doc, Some(key), 0),
+            Write::Delete { doc, undo: false } if order.is_one_commit() => (doc, None, 0),
+            _ => return None,
+        };
+        let id = match write {
             Write::Delete { .. } => replica.resolve_document(core, doc).ok()?,
             _ => writable(core, replica, doc).ok()?.0,
         };
         let document = replica.document(&id).filter(|document| document.kind() == Kind::Map)?;
-        let is_long = leaves > SLICE_KEYS_MAX || document.has_more_than(SLICE_KEYS_MAX, None);
+        // A version is that of all keys.
+        let below = below.filter(|_| !order.is_one_commit());
         // A writer that is listed again leaves its old layer behind with the next state.
         let counts = document.layer(&core.me).is_none() || document.counts(&core.me);
-        (is_long && counts).then_some(id)
+        (counts && is_long(document, leaves, below)).then_some(id)
     }
 
     /// A draft of a write to a document that is held.
     pub fn new(core: &Core, replica: &Replica, order: DraftOrder, id: DocumentId) -> Option<Draft> {
-        let document = replica.document(&id)?.copy();
+        if !order.is_one_commit() && order.tried + 1 == DRAFTS_MAX {
+            return Some(Draft { order, id, copy: None });
+        }
         let layer = core.own_layer(&id);
-        let sequence = following(replica, &layer)?;
-        let seen = replica.layers().changes_seen(&layer);
-        let written = replica.recovery().written_by_many(&id);
-        let clock = core.clock.clone();
-        Some(Draft { order, me: core.me, id, document, clock, sequence, seen, written })
+        let copy = DocumentCopy {
+            me: core.me,
+            document: replica.document(&id)?.copy(),
+            clock: core.clock.clone(),
+            sequence: following(replica, &layer)?,
+            seen: replica.layers().changes_seen(&layer),
+            written: replica.recovery().written_by_many(&id),
+        };
+        Some(Draft { order, id, copy: Some(Box::new(copy)) })
     }
 
     /// Does all of the write that needs nothing else of the node.
@@ -168,18 +194,24 @@ impl Draft {
     /// # Errors
     /// Why the write is refused.
     pub fn work_out(self) -> Result<Drafted, CommandError> {
-        let basis = self.document.basis();
-        let mut draft = self;
-        let write = draft.order.write.clone();
-        let work = draft.work_out_of(&write)?;
-        Ok(Drafted { order: draft.order, id: draft.id, basis, seen: draft.seen, work })
+        let Draft { order, id, copy } = self;
+        let (work, of) = match copy {
+            Some(mut copy) => {
+                let basis = copy.document.basis();
+                (copy.work_out(order.write())?, Some((basis, copy.seen)))
+            }
+            None => (DraftedWork::Slices(leaves_of(order.write())?), None),
+        };
+        Ok(Drafted { order, id, work, of })
     }
+}
 
-    fn work_out_of(&mut self, write: &Write) -> Result<DraftedWork, CommandError> {
+impl DocumentCopy {
+    fn work_out(&mut self, write: &Write) -> Result<DraftedWork, CommandError> {
         let (doc, key, value) = match write {
             Write::OnBase { base, write } => {
                 check_version(Some(&self.document), base, versioned(write)?)?;
-                return self.work_out_of(write);
+                return self.work_out(write);
             }
             Write::Put { doc, value, .. } => (doc, None, Some(value)),
             Write::Set { doc, key, value } => (doc, Some(key), Some(value)),
@@ -236,6 +268,33 @@ impl Draft {
     }
 }
 
+/// What a write sets, in the order of the keys, within the limits of a layer.
+fn leaves_of(write: &Write) -> Result<Vec<(KeyPath, Value)>, CommandError> {
+    let leaves = match write {
+        Write::Put { value, .. } => flatten(None, value),
+        Write::Set { key, value, .. } => flatten(Some(key), value),
+        _ => return Ok(Vec::new()),
+    };
+    let leaves = leaves.map_err(ValueError::from)?;
+    if leaves.len() > MAP_ENTRIES_MAX {
+        return Err(ValueError::from(ContentError::TooManyEntries).into());
+    }
+    let mut bytes = 0;
+    for (key, value) in &leaves {
+        // The largest that it may become.
+        let entry = Entry {
+            stamp: Timestamp::from_bits(u64::MAX),
+            value: Some(value.clone().into()),
+            saw: Some([0; 4]),
+        };
+        bytes += entry.check(key).map_err(|why| ValueError::Entry { key: key.clone(), why })?;
+    }
+    match bytes > LAYER_BYTES_MAX {
+        true => Err(ValueError::from(ContentError::TooLarge).into()),
+        false => Ok(leaves.into_iter().collect()),
+    }
+}
+
 /// The write behind one or several versions.
 fn without_bases(write: &Write) -> &Write {
     match write {
@@ -256,7 +315,6 @@ pub(super) fn versioned(write: &Write) -> Result<&str, CommandError> {
         Write::Create { .. }
         | Write::Delete { undo: true, .. }
         | Write::Settle { .. }
-        | Write::Flat { .. }
         | Write::InDraft(_)
         | Write::Drafted(_)
         | Write::PublishState { .. } => Err(CommandError::NoBase),
@@ -278,9 +336,10 @@ impl Drafted {
     pub fn ballast(&self) -> Ballast {
         let all = match &self.work {
             DraftedWork::Content(content, _) => content.difference.all.clone(),
-            DraftedWork::Write | DraftedWork::Entries(..) => None,
+            DraftedWork::Write | DraftedWork::Slices(_) | DraftedWork::Entries(..) => None,
         };
-        Ballast { _order: self.order.clone(), _seen: self.seen.clone(), _all: all }
+        let seen = self.of.as_ref().map(|(_, seen)| seen.clone());
+        Ballast { _order: self.order.clone(), _seen: seen, _all: all }
     }
 
     /// The document that it changes.
@@ -290,12 +349,12 @@ impl Drafted {
 
     /// Whether the document is as it was, and the clock.
     pub fn holds(&self, core: &Core, replica: &Replica) -> bool {
+        let Some((basis, _)) = &self.of else { return true };
         let newest = match &self.work {
-            DraftedWork::Write => Timestamp::default(),
+            DraftedWork::Write | DraftedWork::Slices(_) => Timestamp::default(),
             DraftedWork::Entries(_, change) | DraftedWork::Content(_, change) => change.newest,
         };
-        let is_as_it_was =
-            |document: &Document| document.kind() == Kind::Map && document.basis() == self.basis;
+        let is_as_it_was = |document: &Document| document.kind() == Kind::Map && document.basis() == *basis;
         newest.time() <= core.reference() + FUTURE_BOUND
             && replica.document(&self.id).is_some_and(is_as_it_was)
     }
@@ -332,6 +391,13 @@ impl Authoring {
                     write = *inner;
                 }
                 return self.stage(core, replica, request, write);
+            }
+            DraftedWork::Slices(leaves) => {
+                let below = match order.write() {
+                    Write::Set { key, .. } | Write::Del { key, .. } => Some(key),
+                    _ => None,
+                };
+                return self.begin_long(core, request, &id, leaves, below);
             }
             DraftedWork::Entries(edits, change) => {
                 if !edits.is_empty() {

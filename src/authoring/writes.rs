@@ -62,10 +62,9 @@ impl Authoring {
     /// The document whose own layer a write goes into; `None` if no document has that name.
     pub fn target(core: &Core, replica: &Replica, write: &Write) -> Option<DocumentId> {
         match write {
-            Write::Set { doc, .. }
-            | Write::Del { doc, .. }
-            | Write::Put { doc, .. }
-            | Write::Flat { doc, .. } => replica.resolve_document(core, doc).ok(),
+            Write::Set { doc, .. } | Write::Del { doc, .. } | Write::Put { doc, .. } => {
+                replica.resolve_document(core, doc).ok()
+            }
             Write::Create { name, .. } => {
                 Some(DocumentId { owner: core.me, name: DocumentName::new(name).ok()? })
             }
@@ -91,8 +90,7 @@ impl Authoring {
             | Write::OnBase { .. }
             | Write::Settle { .. }
             | Write::InDraft(_)
-            | Write::Drafted(_)
-            | Write::Flat { .. } => {
+            | Write::Drafted(_) => {
                 return true;
             }
             Write::Set { key, value, .. } => (Some(key), Some(value)),
@@ -174,10 +172,6 @@ impl Authoring {
                     self.staged.whole.insert(document);
                 }
                 Ok(())
-            }
-            Write::Flat { doc, key, leaves } => {
-                let id = writable_map(core, replica, &doc)?;
-                self.begin_long(core, request, &id, leaves, key.as_ref())
             }
             Write::InDraft(order) => self.stage(core, replica, request, order.into_write()),
             Write::Drafted(drafted) => self.stage_drafted(core, replica, request, *drafted),
@@ -476,14 +470,6 @@ fn heard(core: &Core, replica: &Replica) -> Option<BTreeMap<String, u64>> {
     let sighting = |peer: &Peer| Some((peer.id, core.presence.sighting(now, &peer.id, reference)?));
     let heard = sighting::field(&salt, replica.federation().members().filter_map(sighting));
     (!heard.is_empty()).then_some(heard)
-}
-
-/// The map that a text names, if this node may write it.
-fn writable_map(core: &Core, replica: &Replica, doc: &str) -> Result<DocumentId, CommandError> {
-    match writable(core, replica, doc)? {
-        (id, Kind::Map) => Ok(id),
-        (_, Kind::Snapshot) => Err(CommandError::UnknownDocument(doc.to_owned())),
-    }
 }
 
 /// The document that a text names, if this node may write it.

@@ -304,7 +304,7 @@ pub(super) enum CliCommand {
     },
     /// Make a document equal to a JSON file; keys not in it are deleted
     #[command(
-        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading.\n\nMore than 5,000 keys, new or deleted, are written in several commits, so that others are answered meanwhile; what is not in the file is deleted last. If that is cut short, put the file again. With --whole or --base it is one commit."
+        after_help = "Examples:\n  tombolo put plan plan.json\n  tombolo get plan --json > read.json\n  jq '.value | .monday.boats = 4' read.json > new.json\n  tombolo put plan new.json --base \"$(jq -r .version read.json)\"\n\nWith --base the write is refused if anything was written after the reading.\n\nWhere others write all the time, more than 5,000 keys, new or deleted, are written in several commits; what is not in the file is deleted last. If that is cut short, put the file again. With --whole or --base it is always one commit."
     )]
     Put {
         /// A document, or peer/document

@@ -125,8 +125,9 @@ impl MapHandle {
         self.write(Write::Set { doc: self.name.clone(), key: KeyPath::parse(key)?, value }).await
     }
 
-    /// Makes the whole document equal to a value: keys that are not in it are deleted. More than 5,000 keys are written in several
-    /// commits: where this future is dropped before it is done, or the node ends, a part of them is.
+    /// Makes the whole document equal to a value: keys that are not in it are deleted. Where others write all
+    /// the time, more than 5,000 keys are written in several commits: if this future is dropped before it is done, or the node ends, a
+    /// part of them is.
     ///
     /// # Errors
     ///

@@ -112,17 +112,7 @@ pub enum Write {
         /// Signs one state, even where a radio has to cut it into fragments.
         whole: bool,
     },
-    /// A large `Set` or `Put` of a map that was flattened and checked before: it is written in slices. A document of another kind is
-    /// refused.
-    Flat {
-        /// The name of the document.
-        doc: String,
-        /// The key below which the document becomes equal to `leaves`; `None`: all of it does.
-        key: Option<KeyPath>,
-        /// Keys and their values, none of them an object that has members, in the order of the keys.
-        leaves: Vec<(KeyPath, Value)>,
-    },
-    /// Does a write; one of one commit that takes long is answered by [`Reply::Draft`](crate::io::Reply::Draft).
+    /// Does a write; one of many keys is answered by [`Reply::Draft`](crate::io::Reply::Draft).
     InDraft(DraftOrder),
     /// Signs what was worked out on a draft, or is answered by another draft.
     Drafted(Box<Drafted>),

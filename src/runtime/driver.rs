@@ -248,13 +248,12 @@ pub(super) fn is_small(task: &Task) -> bool {
         Task::Command(Command::Write(write), _) => match write {
             Write::Set { value, .. } => tree_bytes(value) <= SMALL_BYTES,
             Write::Del { .. } => true,
+            Write::InDraft(order) => matches!(order.write(), Write::Del { .. }),
             Write::Create { .. }
             | Write::Delete { .. }
             | Write::OnBase { .. }
             | Write::Settle { .. }
             | Write::Put { .. }
-            | Write::Flat { .. }
-            | Write::InDraft(_)
             | Write::Drafted(_)
             | Write::PublishState { .. } => false,
         },

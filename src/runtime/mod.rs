@@ -18,6 +18,7 @@
 //! thread.
 
 pub(crate) mod clock_watch;
+mod drafts;
 mod driver;
 pub(crate) mod install;
 pub mod journal;
@@ -27,7 +28,7 @@ pub(crate) mod notify;
 pub(crate) mod process_group;
 pub mod radios;
 pub mod rpc;
-mod slices;
+
 mod template;
 mod tor;
 
@@ -145,7 +146,7 @@ pub struct NodeClient {
     events: EventTap,
     room: Arc<Semaphore>,
     frames: Arc<Semaphore>,
-    /// One large write of one commit is worked out at a time: of two of one document, the other would be out of date.
+    /// One large write is worked out at a time: of two of one document, the other would be out of date.
     drafts: Arc<Semaphore>,
     host: Arc<HostStatus>,
 }
@@ -231,9 +232,8 @@ impl NodeClient {
     pub(crate) async fn command_at(&self, command: impl Into<Command>) -> Result<(Reply, EventId), AskError> {
         let command = self.with_addresses(command.into());
         // What few commands need stands apart: a future is as large as all that it may await.
-        let (reply, up_to) = match slices::is_large(&command) {
-            _ if slices::is_one_commit(&command) => Box::pin(self.ask_in_draft(command)).await?,
-            true => Box::pin(self.ask_flat(command)).await?,
+        let (reply, up_to) = match drafts::is_drafted(&command) {
+            true => Box::pin(self.ask_in_draft(command)).await?,
             false => self.ask(command).await?,
         };
         let mut reply = match reply {

@@ -287,7 +287,7 @@ fn waiting(status: &Json) -> Option<Need> {
     (waiting > 0).then_some(Need { gravity: Gravity::Note, what, remedy })
 }
 
-/// Documents that find no room, here or at a peer: each once, whoever shows it.
+/// Documents that find no room, here or at a peer: each once, however many show it.
 fn without_room(status: &Json) -> impl Iterator<Item = Need> {
     let mut known = BTreeSet::new();
     let rows = members(status).flat_map(|peer| {
