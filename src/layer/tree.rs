@@ -74,6 +74,11 @@ impl NodePath {
         NodePath::new(u64::from(self.level) + 1, u64::from(self.index) * 16 + u64::from(slot & 15))
     }
 
+    /// The node above the sixteen buckets of a block of the store.
+    pub(crate) fn of_block(block: u16) -> Option<Self> {
+        NodePath::new(u64::from(BUCKET_LEVEL) - 1, u64::from(block))
+    }
+
     /// The bucket that this is, on the lowest level.
     pub fn bucket(self) -> Option<BucketIndex> {
         (self.level == BUCKET_LEVEL).then_some(BucketIndex(self.index))

@@ -18,7 +18,7 @@ use crate::limits::{
 use crate::merge::map_of;
 use crate::replica::base::{Resolved, VerifiedState};
 use crate::replica::recovery::Restage;
-use crate::replica::{LayerSize, MapDifference, PeersMemory, Replica, Stored};
+use crate::replica::{LayerSize, PeersMemory, Replica, Stored};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 use crate::sync::message::{LayerPart, Message, TransferId, TreeNode};
@@ -231,7 +231,7 @@ impl Replica {
                 let dropped = self.drop_if_other_kind(&signed.head.layer.document, signed.head.kind);
                 let (layer, replaced, changed) = candidate.accept(self);
                 self.transfers.end(&signed.head.layer.hash());
-                let stored = self.store(core, layer, replaced, changed.map(MapDifference::from));
+                let stored = self.store(core, layer, replaced, changed);
                 ApplyOutcome::Stored(Stored { dropped, ..stored })
             }
             GateDecision::Own => {

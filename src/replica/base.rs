@@ -8,16 +8,16 @@ use std::borrow::Cow;
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{Base, Carried, CompactEnvelope};
-use crate::layer::{Content, EntryChange, Layer, LayerId, MapChange, MapContent, Sequence, SignedHead};
+use crate::layer::{Content, Layer, LayerId, MapChange, MapContent, Sequence, SignedHead};
 use crate::replica::apply::Origin;
-use crate::replica::{LayerSize, Replaced, Replica};
+use crate::replica::{LayerSize, MapDifference, Replaced, Replica};
 use crate::time::Wall;
 
 /// A verified new state of a layer that has not taken effect yet.
 #[derive(Debug)]
 pub(super) enum VerifiedState {
     /// Beside the state that is held, with the keys in which they differ, if known.
-    Whole(Box<Layer>, Option<Vec<EntryChange>>),
+    Whole(Box<Layer>, Option<MapDifference>),
     /// A map that is taken out of the replica and changed in place: a large map is never copied for a small change.
     InPlace(Box<InPlace>),
 }
@@ -61,7 +61,7 @@ impl VerifiedState {
     }
 
     /// It takes effect: the new layer, what it replaces, and the keys in which they differ with their entries, if known.
-    pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<Vec<EntryChange>>) {
+    pub(super) fn accept(self, replica: &Replica) -> (Layer, Option<Replaced>, Option<MapDifference>) {
         match self {
             VerifiedState::Whole(layer, changed) => {
                 let replaced = replica.layer(&layer.head().layer).map(Replaced::of);
@@ -70,7 +70,7 @@ impl VerifiedState {
             VerifiedState::InPlace(in_place) => {
                 let InPlace { signed, map, before, change } = *in_place;
                 let layer = Layer { signed, content: Content::Map(map) };
-                (layer, Some(Replaced::in_place(before)), Some(change.now))
+                (layer, Some(Replaced::in_place(before)), Some(change.now.into()))
             }
         }
     }

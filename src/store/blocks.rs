@@ -23,7 +23,7 @@ pub(super) const BLOCKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinitio
 /// Bytes of an entry with its sequence, about.
 const BYTES_AN_ENTRY: usize = 64;
 /// Buckets of a map whose entries stand in one block.
-const BUCKETS_PER_BLOCK: u16 = 16;
+pub(crate) const BUCKETS_PER_BLOCK: u16 = 16;
 /// The record of a key that stands in a block, and of which nothing is known any more: an array without items.
 pub(super) const FORGOTTEN: &[u8] = &[0x80];
 /// What the record of a dropped key begins with: an array of one item.

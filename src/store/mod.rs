@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
+pub(crate) use blocks::BUCKETS_PER_BLOCK;
 pub use migrate::{FORMAT, ORIGIN_RECORD, RECALL_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
 pub use writes::{AllEntries, KnownEntry, LayerWrite, StoreWrite};

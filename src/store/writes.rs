@@ -49,7 +49,7 @@ pub enum StoreWrite {
 pub type KnownEntry = (KeyPath, Arc<Entry>, Sequence);
 
 /// All entries of a map, with the blocks that the disk gets of them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AllEntries {
     pub(super) entries: Vec<KnownEntry>,
     pub(super) blocks: Vec<(u64, Vec<u8>)>,
@@ -60,6 +60,21 @@ impl AllEntries {
     pub fn of(entries: Vec<KnownEntry>) -> Self {
         let blocks = blocks::encode(&entries);
         AllEntries { entries, blocks }
+    }
+
+    /// Parts of a map that follow each other, of which no two have entries in one block.
+    pub fn join(parts: impl IntoIterator<Item = AllEntries>) -> Self {
+        let mut all = AllEntries { entries: Vec::new(), blocks: Vec::new() };
+        for mut part in parts {
+            all.entries.append(&mut part.entries);
+            all.blocks.append(&mut part.blocks);
+        }
+        all
+    }
+
+    /// How many entries there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
     }
 }
 

@@ -20,13 +20,13 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::packed::{self, PackedError};
 use crate::layer::{
-    Content, ContentError, Entry, EntryChange, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead,
-    TreeHash,
+    Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead, TreeHash,
 };
 use crate::limits::{
     GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_BYTES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX,
     TRANSFER_STALE, WANT_RETRY, WHOLE_LAYER_BYTES_MAX,
 };
+use crate::replica::MapDifference;
 use crate::sync::message::{LayerPart, Message, NodeAsk, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 pub use answer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES, answer_parts, answer_tree};
@@ -84,7 +84,7 @@ pub struct Assembled {
     /// The layer, with the root that was signed.
     pub layer: Layer,
     /// The keys under which it differs from the one that is held here, in their order; none: that is to be found out.
-    pub changed: Option<Vec<EntryChange>>,
+    pub changed: Option<MapDifference>,
 }
 
 /// A question that waits for its answer.
@@ -144,7 +144,7 @@ impl Transfers {
     /// Begins to fetch the state that a verified head names, or goes on with it from another peer. `own` is this node's present layer.
     pub fn begin(&mut self, signed: SignedHead, from: PeerId, own: Option<&MapContent>, now: Mono) {
         let layer = signed.head.layer.hash();
-        let (mut base, mut difference) = (None, Difference::to(own));
+        let (mut base, mut difference) = (None, Difference::to(own, signed.head.sequence));
         if let Some(transfer) = self.under_way.get_mut(&layer) {
             if transfer.signed.head.root == signed.head.root {
                 transfer.sources.insert(from);
@@ -154,6 +154,7 @@ impl Transfers {
                 return;
             }
             (base, difference) = transfer.take_base(own);
+            difference = difference.overtaken(base.as_ref(), signed.head.sequence);
         } else if !self.make_room(&from, now) {
             return self.wait(layer, WaitingOffer { layer: signed.head.layer, from, since: now });
         }
@@ -291,7 +292,8 @@ impl Transfer {
     /// What is held here, with what came of this state in its place, and in what the two differ. None where nothing came and there
     /// is no older base.
     fn take_base(&mut self, own: Option<&MapContent>) -> (Option<MapContent>, Difference) {
-        let difference = std::mem::replace(&mut self.difference, Difference::to(own));
+        let sequence = self.signed.head.sequence;
+        let difference = std::mem::replace(&mut self.difference, Difference::to(own, sequence));
         let base = self.base.take();
         if self.parts.is_empty() {
             return (base, difference);
@@ -299,7 +301,7 @@ impl Transfer {
         let mut content = base.or_else(|| own.cloned()).unwrap_or_default();
         match content.replace_below(std::mem::take(&mut self.parts)) {
             Ok(()) => (Some(content), difference),
-            Err(_) => (None, Difference::to(own)),
+            Err(_) => (None, Difference::to(own, sequence)),
         }
     }
 
@@ -383,7 +385,7 @@ impl Transfer {
         self.moved_at = now;
         self.parts_due.remove(&path);
         self.parts_memory += content.memory_bytes();
-        self.difference.note(path, &content, self.base.as_ref(), own);
+        self.parts_memory += self.difference.note(path, &content, self.base.as_ref(), own);
         self.parts.push((path, content));
         Ok(())
     }
@@ -402,12 +404,12 @@ impl Transfer {
     }
 
     fn assemble(self, own: Option<&MapContent>) -> Result<Assembled, TransferError> {
-        let changed = self.difference.finish(own);
         let mut content = self.base.or_else(|| own.cloned()).unwrap_or_default();
         content.replace_below(self.parts)?;
         if content.root() != self.signed.head.root {
             return Err(TransferError::Root);
         }
+        let changed = self.difference.finish(own, &content);
         Ok(Assembled { layer: Layer { signed: self.signed, content: Content::Map(content) }, changed })
     }
 

@@ -3,6 +3,8 @@ use crate::clock::Timestamp;
 use crate::identity::Keypair;
 use crate::layer::{DocumentId, DocumentName, Head, Kind, LayerId, Sequence};
 use crate::limits::{TRANSFER_MEMORY_MAX, TRANSFER_QUIET, TRANSFERS_MAX};
+use crate::replica::is_written_whole;
+use crate::store::AllEntries;
 use crate::time::Wall;
 use proptest::prelude::*;
 use tombolo_delta::Value;
@@ -50,6 +52,8 @@ struct Fetch {
     open_max: usize,
     questions: usize,
     bytes: usize,
+    /// Whether the last layer came with what the disk gets of it.
+    is_written: bool,
 }
 
 impl Fetch {
@@ -63,6 +67,7 @@ impl Fetch {
             open_max: 0,
             questions: 0,
             bytes: 0,
+            is_written: false,
         };
         fetch.transfers.begin(signed(theirs, 1), PEER, fetch.own.as_ref(), Mono::ZERO);
         fetch
@@ -98,7 +103,20 @@ impl Fetch {
             let Content::Map(content) = &layer.content else { unreachable!("a map was fetched") };
             let mut expected = content.changes_since(own.unwrap_or(&MapContent::default()));
             expected.sort_by(|(a, _), (b, _)| a.cmp(b));
-            assert_eq!(changed, Some(expected), "what differs was noted on the way");
+            let is_new = own.is_none_or(MapContent::is_empty);
+            let all = (is_new && is_written_whole(expected.len(), content.len())).then(|| {
+                let known = |(key, entry): (&KeyPath, &Arc<Entry>)| {
+                    (key.clone(), entry.clone(), layer.signed.head.sequence)
+                };
+                AllEntries::of(content.below(NodePath::ROOT).map(known).collect())
+            });
+            let changed = changed.expect("nothing else has changed what is held");
+            assert_eq!(changed.entries, expected, "what differs was noted on the way");
+            self.is_written = changed.all.is_some();
+            assert!(
+                changed.all.is_none_or(|written| Some(&*written) == all.as_ref()),
+                "as if written at once"
+            );
             layer
         }))
     }
@@ -121,6 +139,7 @@ fn a_fast_link_has_several_questions_under_way() {
     let theirs = map((0..8_000).map(|n| (n, n)));
     let mut fast = Fetch::begin(&theirs, None);
     fast.run(&theirs);
+    assert!(fast.is_written, "the disk gets what was written as the parts came");
     let mut slow = Fetch { arrives: Millis::from_secs(2), ..Fetch::begin(&theirs, None) };
     slow.run(&theirs);
     assert_eq!((fast.open_max, slow.open_max), (ASKS_PER_LINK_MAX, 1));
