@@ -2,21 +2,21 @@
 
 use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, Entry, EntryChange, KeyPath, Kind, Layer, LayerHash, LayerId,
-    MapContent, Sequence, SignedHead, sort_by_key_path,
+    Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
+    SignedHead, sort_by_key_path,
 };
-use crate::limits::{DOCUMENTS_PER_OWNER_MAX, LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
+use crate::limits::{DOCUMENTS_PER_OWNER_MAX, OWNER_MEMORY_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
 use crate::replica::change_log::ChangesSeen;
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
+use crate::replica::states::{LayerSize, MapDifference, Replaced};
 use crate::steps;
-use crate::store::{AllEntries, LayerWrite, MapBase, StoredLayer};
+use crate::store::{LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;
 
 /// All documents of a node.
@@ -48,47 +48,6 @@ struct HeldDocument {
     histories: BTreeMap<PeerId, History>,
     /// What each layer takes, as quotas count it.
     sizes: BTreeMap<PeerId, LayerSize>,
-}
-
-/// What a layer takes, as quotas count it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LayerSize {
-    /// Bytes of its canonical CBOR: what the disk has of it.
-    pub cbor: usize,
-    /// Bytes in memory, about.
-    pub memory: usize,
-}
-
-impl LayerSize {
-    /// The size of a content, with what is kept beside each layer.
-    pub fn of(content: &Content) -> Self {
-        match content {
-            Content::Snapshot(value) => Self::with_overhead(value.cbor_len(), value.memory_bytes()),
-            Content::Map(map) => Self::of_map(map),
-        }
-    }
-
-    /// The same of a map.
-    pub fn of_map(map: &MapContent) -> Self {
-        Self::with_overhead(map.size_bytes(), map.memory_bytes())
-    }
-
-    fn with_overhead(cbor: usize, memory: usize) -> Self {
-        LayerSize { cbor: cbor + LAYER_OVERHEAD_BYTES, memory: memory + LAYER_OVERHEAD_BYTES }
-    }
-
-    fn plus(self, other: Self) -> Self {
-        LayerSize { cbor: self.cbor + other.cbor, memory: self.memory + other.memory }
-    }
-
-    fn less(self, other: Self) -> Self {
-        let (cbor, memory) = (self.cbor.saturating_sub(other.cbor), self.memory.saturating_sub(other.memory));
-        LayerSize { cbor, memory }
-    }
-
-    fn fits(self) -> bool {
-        self.cbor <= OWNER_BYTES_MAX && self.memory <= OWNER_MEMORY_MAX
-    }
 }
 
 /// What the documents of all other owners may take in memory together.
@@ -185,48 +144,6 @@ fn empty_write(signed: SignedHead) -> LayerWrite {
         forgotten_keys: Vec::new(),
         is_own_map: false,
         all: None,
-    }
-}
-
-/// In what a new state of a map differs from the one before.
-#[derive(Clone, Debug)]
-pub struct MapDifference {
-    /// The keys, with the entries that they have now.
-    pub entries: Vec<EntryChange>,
-    /// All that the map has now, where that was written down before.
-    pub all: Option<Arc<AllEntries>>,
-    /// The same entries, where [`Document::put_rising_layer`] may take them.
-    pub rising: Option<Vec<(KeyPath, Arc<Entry>)>>,
-}
-
-impl From<Vec<EntryChange>> for MapDifference {
-    fn from(entries: Vec<EntryChange>) -> Self {
-        MapDifference { entries, all: None, rising: None }
-    }
-}
-
-/// What a new state of a layer replaces.
-#[derive(Clone, Debug)]
-pub struct Replaced {
-    /// The head of the state before.
-    pub signed: SignedHead,
-    /// Of a snapshot: its content before, canonical CBOR.
-    pub content: Option<Vec<u8>>,
-}
-
-impl Replaced {
-    /// The present state of a layer.
-    pub fn of(layer: &Layer) -> Self {
-        let content = match &layer.content {
-            Content::Snapshot(value) => Some(value.to_cbor()),
-            Content::Map(_) => None,
-        };
-        Replaced { signed: layer.signed.clone(), content }
-    }
-
-    /// The head of a map whose entries are changed in place.
-    pub fn in_place(signed: SignedHead) -> Self {
-        Replaced { signed, content: None }
     }
 }
 

@@ -36,6 +36,7 @@ mod names;
 mod recovery;
 mod rights;
 mod serve;
+mod states;
 mod store;
 mod time;
 
@@ -45,8 +46,9 @@ pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use change_log::ChangesSeen;
 pub use history::KnownBase;
 pub use history::is_written_whole;
-pub use layers::{LayerSize, Layers, MapDifference, PeersMemory, Replaced};
+pub use layers::{Layers, PeersMemory};
 pub use recovery::{OwnStateClaim, Recovery, Restage};
+pub use states::{LayerSize, MapDifference, Replaced};
 pub use store::Stored;
 
 use crate::clock::Timestamp;

@@ -1,0 +1,90 @@
+//! What a new state of a layer takes, and in what it differs from the one before.
+
+use std::sync::Arc;
+
+use crate::layer::{Content, Entry, EntryChange, KeyPath, Layer, MapContent, SignedHead};
+use crate::limits::{LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
+use crate::store::AllEntries;
+
+/// What a layer takes, as quotas count it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LayerSize {
+    /// Bytes of its canonical CBOR: what the disk has of it.
+    pub cbor: usize,
+    /// Bytes in memory, about.
+    pub memory: usize,
+}
+
+impl LayerSize {
+    /// The size of a content, with what is kept beside each layer.
+    pub fn of(content: &Content) -> Self {
+        match content {
+            Content::Snapshot(value) => Self::with_overhead(value.cbor_len(), value.memory_bytes()),
+            Content::Map(map) => Self::of_map(map),
+        }
+    }
+
+    /// The same of a map.
+    pub fn of_map(map: &MapContent) -> Self {
+        Self::with_overhead(map.size_bytes(), map.memory_bytes())
+    }
+
+    fn with_overhead(cbor: usize, memory: usize) -> Self {
+        LayerSize { cbor: cbor + LAYER_OVERHEAD_BYTES, memory: memory + LAYER_OVERHEAD_BYTES }
+    }
+
+    pub(super) fn plus(self, other: Self) -> Self {
+        LayerSize { cbor: self.cbor + other.cbor, memory: self.memory + other.memory }
+    }
+
+    pub(super) fn less(self, other: Self) -> Self {
+        let (cbor, memory) = (self.cbor.saturating_sub(other.cbor), self.memory.saturating_sub(other.memory));
+        LayerSize { cbor, memory }
+    }
+
+    pub(super) fn fits(self) -> bool {
+        self.cbor <= OWNER_BYTES_MAX && self.memory <= OWNER_MEMORY_MAX
+    }
+}
+
+/// In what a new state of a map differs from the one before.
+#[derive(Clone, Debug)]
+pub struct MapDifference {
+    /// The keys, with the entries that they have now.
+    pub entries: Vec<EntryChange>,
+    /// All that the map has now, where that was written down before.
+    pub all: Option<Arc<AllEntries>>,
+    /// The same entries, where [`Document::put_rising_layer`] may take them.
+    pub rising: Option<Vec<(KeyPath, Arc<Entry>)>>,
+}
+
+impl From<Vec<EntryChange>> for MapDifference {
+    fn from(entries: Vec<EntryChange>) -> Self {
+        MapDifference { entries, all: None, rising: None }
+    }
+}
+
+/// What a new state of a layer replaces.
+#[derive(Clone, Debug)]
+pub struct Replaced {
+    /// The head of the state before.
+    pub signed: SignedHead,
+    /// Of a snapshot: its content before, canonical CBOR.
+    pub content: Option<Vec<u8>>,
+}
+
+impl Replaced {
+    /// The present state of a layer.
+    pub fn of(layer: &Layer) -> Self {
+        let content = match &layer.content {
+            Content::Snapshot(value) => Some(value.to_cbor()),
+            Content::Map(_) => None,
+        };
+        Replaced { signed: layer.signed.clone(), content }
+    }
+
+    /// The head of a map whose entries are changed in place.
+    pub fn in_place(signed: SignedHead) -> Self {
+        Replaced { signed, content: None }
+    }
+}
