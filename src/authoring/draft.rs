@@ -5,8 +5,8 @@
 //! thread of its own ([`Draft::work_out`]) and hands in the result ([`Write::Drafted`](crate::io::Write::Drafted)). The node signs
 //! that in one commit if the document is as it was. Otherwise the answer is another draft.
 //!
-//! Of a document that changes faster than that a few drafts are tried. Then a write that promises one commit (`--base`, `--whole`) is
-//! done by the node at once, and any other one in slices (`long`), for which the last draft only takes the value apart.
+//! Of a document that changes faster than that a few drafts are tried. Then a write goes in slices (`long`), for which the last draft only
+//! takes the value apart; one that promises one commit (`--base`, `--whole`) is refused, since all others would wait for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,8 +28,10 @@ use crate::merge::{Basis, Document, flatten, leaf_count, version_of};
 use crate::replica::{ChangesSeen, MapDifference, Replica, is_written_whole};
 use crate::store::AllEntries;
 
-/// Drafts of one write.
-const DRAFTS_MAX: u8 = 3;
+/// Drafts of one write that are out of date before it goes in slices.
+const DRAFTS_BEFORE_SLICES: u8 = 2;
+/// The same before one that promises one commit is refused.
+const DRAFTS_MAX: u8 = 8;
 
 /// A write with a copy of its document.
 #[derive(Clone, Debug)]
@@ -130,6 +132,11 @@ impl DraftOrder {
         DraftOrder { write: Arc::new(write), tried: 0 }
     }
 
+    /// Whether so many drafts of it are out of date that no other one is made.
+    pub fn is_given_up(&self) -> bool {
+        self.tried >= DRAFTS_MAX
+    }
+
     /// What is to be written.
     pub fn write(&self) -> &Write {
         &self.write
@@ -149,9 +156,6 @@ impl DraftOrder {
 impl Draft {
     /// The map of a write that takes long; `None` for another write, and where the node is to refuse it.
     pub fn document_of(core: &Core, replica: &Replica, order: &DraftOrder) -> Option<DocumentId> {
-        if order.tried >= DRAFTS_MAX {
-            return None;
-        }
         let write = without_bases(order.write());
         let (doc, below, leaves) = match write {
             Write::Put { doc, value, .. } => (doc, None, leaf_count(value)),
@@ -174,7 +178,7 @@ impl Draft {
 
     /// A draft of a write to a document that is held.
     pub fn new(core: &Core, replica: &Replica, order: DraftOrder, id: DocumentId) -> Option<Draft> {
-        if !order.is_one_commit() && order.tried + 1 == DRAFTS_MAX {
+        if !order.is_one_commit() && order.tried >= DRAFTS_BEFORE_SLICES {
             return Some(Draft { order, id, copy: None });
         }
         let layer = core.own_layer(&id);

@@ -79,6 +79,11 @@ pub enum CommandError {
         /// The version that it has.
         version: String,
     },
+    /// Others change the document again and again while a large write of one commit is worked out.
+    #[error(
+        "`{0}` changes faster than so large a write of one commit is worked out: nothing was written. Write it without --whole, or when less is written to it"
+    )]
+    Changing(String),
     /// The write is none that a version of a document can be asked of.
     #[error(
         "a version can be asked for where a document is written or deleted, and for nothing else: leave it out"
@@ -471,6 +476,7 @@ impl CommandError {
             CommandError::BadName { .. } => "bad_name",
             CommandError::UnknownKey { .. } => "unknown_key",
             CommandError::Stale { .. } => "stale",
+            CommandError::Changing(_) => "changing",
             CommandError::NoBase => "no_base",
             CommandError::BadValue(_) => "bad_value",
             CommandError::ReadOnly { .. } => "read_only",

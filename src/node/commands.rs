@@ -43,7 +43,13 @@ impl Node {
         }
         let order = match write {
             Write::InDraft(order) => order,
-            Write::Drafted(drafted) if !drafted.holds(&self.core, &self.replica) => drafted.again(),
+            Write::Drafted(drafted) if !drafted.holds(&self.core, &self.replica) => {
+                let document = self.replica.document_name(&self.core, drafted.document());
+                match drafted.again() {
+                    order if order.is_given_up() => return Some(Err(CommandError::Changing(document))),
+                    order => order,
+                }
+            }
             write => return self.stage(request, write),
         };
         match Draft::document_of(&self.core, &self.replica, &order) {

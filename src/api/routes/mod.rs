@@ -119,6 +119,7 @@ pub fn status_of(error: &CommandError) -> StatusCode {
         | CommandError::DocumentExists(_)
         | CommandError::PeersDocument { .. }
         | CommandError::WatchInSettings(_)
+        | CommandError::Changing(_)
         | CommandError::AlreadyPeer(_) => StatusCode::CONFLICT,
         CommandError::ReadOnly { .. }
         | CommandError::JoinRefused { .. }
