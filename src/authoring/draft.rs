@@ -19,7 +19,7 @@ use super::writes::{check_room, entries_of, read_only, uncovered, writable};
 use super::{Authoring, MapEdits, WriteKind, following};
 use crate::clock::Timestamp;
 use crate::core::{Clockwork, Core};
-use crate::io::{CommandError, RequestId, ValueError, Write};
+use crate::io::{CommandError, RequestId, StopReason, ValueError, Write};
 use crate::layer::{
     Content, ContentError, DocumentId, Entry, EntryChange, KeyPath, Kind, MapContent, Sequence,
 };
@@ -176,21 +176,32 @@ impl Draft {
         (counts && is_long(document, leaves, below)).then_some(id)
     }
 
-    /// A draft of a write to a document that is held.
-    pub fn new(core: &Core, replica: &Replica, order: DraftOrder, id: DocumentId) -> Option<Draft> {
+    /// A draft of a write to a document.
+    ///
+    /// # Errors
+    /// [`CommandError::Stopped`] where the own layer has no further sequence, [`CommandError::UnknownDocument`] where the document is gone.
+    pub fn new(
+        core: &Core,
+        replica: &Replica,
+        order: DraftOrder,
+        id: DocumentId,
+    ) -> Result<Draft, CommandError> {
         if !order.is_one_commit() && order.tried >= DRAFTS_BEFORE_SLICES {
-            return Some(Draft { order, id, copy: None });
+            return Ok(Draft { order, id, copy: None });
         }
         let layer = core.own_layer(&id);
+        let document = replica.document(&id);
+        let document =
+            document.ok_or_else(|| CommandError::UnknownDocument(replica.document_name(core, &id)))?;
         let copy = DocumentCopy {
             me: core.me,
-            document: replica.document(&id)?.copy(),
+            document: document.copy(),
             clock: core.clock.clone(),
-            sequence: following(replica, &layer)?,
+            sequence: following(replica, &layer).ok_or(CommandError::Stopped(StopReason::SequenceUsedUp))?,
             seen: replica.layers().changes_seen(&layer),
             written: replica.recovery().written_by_many(&id),
         };
-        Some(Draft { order, id, copy: Some(Box::new(copy)) })
+        Ok(Draft { order, id, copy: Some(Box::new(copy)) })
     }
 
     /// Does all of the write that needs nothing else of the node.

@@ -60,7 +60,7 @@ impl Node {
             }
             Some(document) => {
                 let draft = Draft::new(&self.core, &self.replica, order, document);
-                draft.map(|draft| Ok(Reply::Draft(Box::new(draft))))
+                Some(draft.map(|draft| Reply::Draft(Box::new(draft))))
             }
             None => self.stage(request, order.into_write()),
         }

@@ -54,7 +54,7 @@ pub struct MapDifference {
     pub entries: Vec<EntryChange>,
     /// All that the map has now, where that was written down before.
     pub all: Option<Arc<AllEntries>>,
-    /// The same entries, where [`Document::put_rising_layer`] may take them.
+    /// The same entries, where [`Document::put_rising_layer`](crate::merge::Document::put_rising_layer) may take them.
     pub rising: Option<Vec<(KeyPath, Arc<Entry>)>>,
 }
 
