@@ -21,12 +21,12 @@ use crate::clock::Timestamp;
 use crate::core::{Clockwork, Core};
 use crate::io::{CommandError, RequestId, StopReason, ValueError, Write};
 use crate::layer::{
-    Content, ContentError, DocumentId, Entry, EntryChange, KeyPath, Kind, MapContent, Sequence,
+    AllEntries, Content, ContentError, DocumentId, Entry, EntryChange, KeyPath, Kind, MapContent,
+    MapDifference, Sequence, is_written_whole,
 };
 use crate::limits::{FUTURE_BOUND, LAYER_BYTES_MAX, MAP_ENTRIES_MAX, SLICE_KEYS_MAX, VERSION_CHARS_MIN};
 use crate::merge::{Basis, Document, flatten, leaf_count, version_of};
-use crate::replica::{ChangesSeen, MapDifference, Replica, is_written_whole};
-use crate::store::AllEntries;
+use crate::replica::{ChangesSeen, Replica};
 
 /// Drafts of one write that are out of date before it goes in slices.
 const DRAFTS_BEFORE_SLICES: u8 = 2;

@@ -4,6 +4,7 @@
 //! This room knows values, keys, entries, hash trees and the signed head. It does not know who may write
 //! (`federation`), which value wins (`merge`), or how a layer travels (`envelope`, `sync`).
 
+mod blocks;
 mod bucket;
 mod compact;
 mod content;
@@ -21,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use tombolo_delta::CborWriter;
 use tombolo_transports::PeerId;
 
+pub use blocks::{AllEntries, KnownEntry, MapDifference, is_written_whole};
+pub(crate) use blocks::{BUCKETS_PER_BLOCK, block_of};
 pub use compact::{CompactValue, tree_bytes};
 pub use content::{Content, ContentError, EntryChange, MapChange, MapContent};
 pub use entry::{Entry, EntryError, EntryHash};

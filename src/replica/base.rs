@@ -8,9 +8,9 @@ use std::borrow::Cow;
 use tombolo_delta::{Context, Value};
 
 use crate::envelope::{Base, Carried, CompactEnvelope};
-use crate::layer::{Content, Layer, LayerId, MapChange, MapContent, Sequence, SignedHead};
+use crate::layer::{Content, Layer, LayerId, MapChange, MapContent, MapDifference, Sequence, SignedHead};
 use crate::replica::apply::Origin;
-use crate::replica::{LayerSize, MapDifference, Replaced, Replica};
+use crate::replica::{LayerSize, Replaced, Replica};
 use crate::time::Wall;
 
 /// A verified new state of a layer that has not taken effect yet.

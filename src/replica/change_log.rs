@@ -4,8 +4,7 @@ use std::collections::hash_map::Entry as Place;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use crate::layer::{EntryChange, HashedKey, KeyPath, MapContent, NodePath, Sequence};
-use crate::store::KnownEntry;
+use crate::layer::{EntryChange, HashedKey, KeyPath, KnownEntry, MapContent, NodePath, Sequence};
 
 /// When keys changed. Most keys of a large map came together: those are not named one by one.
 #[derive(Debug, Default)]

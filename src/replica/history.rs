@@ -9,14 +9,14 @@ use std::sync::Arc;
 
 use tombolo_delta::{Limits, Value};
 
-use crate::layer::{EntryChange, KeyPath, Kind, MapContent, Sequence};
+use crate::layer::{AllEntries, EntryChange, KeyPath, Kind, MapContent, Sequence, is_written_whole};
 use crate::limits::{
     COMPACT_CHANGES_MAX, DROPPED_KEYS_BYTES_MAX, DROPPED_KEYS_KEPT_MAX, MAP_BASES_KEPT_MAX,
     SNAPSHOT_BYTES_MAX, STATES_KEPT_BYTES_MAX, STATES_KEPT_MAX,
 };
 use crate::replica::Replaced;
 use crate::replica::change_log::{ChangeLog, ChangesSeen};
-use crate::store::{AllEntries, BLOCKS_ENTRIES_MIN, KeptState, LayerWrite, MapBase};
+use crate::store::{KeptState, LayerWrite, MapBase};
 use crate::sync::frontier::State;
 
 /// Bases in use by radio that are kept whatever comes: those that deltas started from, and the states that were sent or heard since, one of
@@ -312,11 +312,6 @@ fn most_crowded(past: &VecDeque<PastState>, in_use: &VecDeque<Sequence>) -> usiz
     };
     let is_free = |i: &usize| past.get(*i).is_some_and(|p| !in_use.contains(&p.state.sequence));
     (1..past.len().saturating_sub(1)).filter(is_free).min_by_key(crowding).unwrap_or(0)
-}
-
-/// Whether the disk gets all entries of a map of which so many change: to put many one by one takes longer.
-pub fn is_written_whole(changed: usize, keys: usize) -> bool {
-    changed > BLOCKS_ENTRIES_MIN && changed * 6 >= keys
 }
 
 /// Notes the keys in which a map's new state differs, and the state as a base. Head and changes are those in `write`.

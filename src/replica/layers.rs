@@ -7,14 +7,14 @@ use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
 use crate::layer::{
-    Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, Sequence,
-    SignedHead, sort_by_key_path,
+    Content, DocumentId, DocumentName, KeyPath, Kind, Layer, LayerHash, LayerId, MapContent, MapDifference,
+    Sequence, SignedHead, sort_by_key_path,
 };
 use crate::limits::{DOCUMENTS_PER_OWNER_MAX, OWNER_MEMORY_MAX};
 use crate::merge::{Document, DocumentChanges, map_of};
 use crate::replica::change_log::ChangesSeen;
 use crate::replica::history::{History, KnownBase, PastSnapshot, remember_map, remember_state};
-use crate::replica::states::{LayerSize, MapDifference, Replaced};
+use crate::replica::states::{LayerSize, Replaced};
 use crate::steps;
 use crate::store::{LayerWrite, MapBase, StoredLayer};
 use crate::sync::frontier::State;

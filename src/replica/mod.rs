@@ -45,10 +45,9 @@ use tombolo_transports::PeerId;
 pub use apply::{ApplyOutcome, Arriving, Origin, Reclaimed, Recovered};
 pub use change_log::ChangesSeen;
 pub use history::KnownBase;
-pub use history::is_written_whole;
 pub use layers::{Layers, PeersMemory};
 pub use recovery::{OwnStateClaim, Recovery, Restage};
-pub use states::{LayerSize, MapDifference, Replaced};
+pub use states::{LayerSize, Replaced};
 pub use store::Stored;
 
 use crate::clock::Timestamp;

@@ -1,10 +1,7 @@
-//! What a new state of a layer takes, and in what it differs from the one before.
+//! What a new state of a layer takes, and what it replaces.
 
-use std::sync::Arc;
-
-use crate::layer::{Content, Entry, EntryChange, KeyPath, Layer, MapContent, SignedHead};
+use crate::layer::{Content, Layer, MapContent, SignedHead};
 use crate::limits::{LAYER_OVERHEAD_BYTES, OWNER_BYTES_MAX, OWNER_MEMORY_MAX};
-use crate::store::AllEntries;
 
 /// What a layer takes, as quotas count it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,23 +41,6 @@ impl LayerSize {
 
     pub(super) fn fits(self) -> bool {
         self.cbor <= OWNER_BYTES_MAX && self.memory <= OWNER_MEMORY_MAX
-    }
-}
-
-/// In what a new state of a map differs from the one before.
-#[derive(Clone, Debug)]
-pub struct MapDifference {
-    /// The keys, with the entries that they have now.
-    pub entries: Vec<EntryChange>,
-    /// All that the map has now, where that was written down before.
-    pub all: Option<Arc<AllEntries>>,
-    /// The same entries, where [`Document::put_rising_layer`](crate::merge::Document::put_rising_layer) may take them.
-    pub rising: Option<Vec<(KeyPath, Arc<Entry>)>>,
-}
-
-impl From<Vec<EntryChange>> for MapDifference {
-    fn from(entries: Vec<EntryChange>) -> Self {
-        MapDifference { entries, all: None, rising: None }
     }
 }
 

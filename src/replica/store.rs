@@ -5,8 +5,10 @@ use tombolo_transports::PeerId;
 use crate::core::Core;
 use crate::identity::parse_onion;
 use crate::io::Event;
-use crate::layer::{DocumentId, DocumentName, Kind, Layer, LayerHash, LayerId, MapContent, SignedHead};
-use crate::replica::{MapDifference, Replaced, Replica};
+use crate::layer::{
+    DocumentId, DocumentName, Kind, Layer, LayerHash, LayerId, MapContent, MapDifference, SignedHead,
+};
+use crate::replica::{Replaced, Replica};
 use crate::store::StoreWrite;
 use crate::sync::frontier::State;
 

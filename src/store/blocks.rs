@@ -11,43 +11,19 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
-use tombolo_delta::{CborReader, CborWriter};
+use tombolo_delta::CborReader;
 
-use crate::layer::{BucketIndex, Entry, KeyPath, Sequence};
+use crate::layer::{AllEntries, Entry, KeyPath, Sequence, block_of};
+use crate::store::StoreError;
 use crate::store::records::{self, RECORD_LIMITS, StoredEntry};
 use crate::store::tables::ENTRIES;
-use crate::store::{AllEntries, KnownEntry, StoreError};
 
 pub(super) const BLOCKS: TableDefinition<'_, (u64, u64), &[u8]> = TableDefinition::new("blocks");
 
-/// Bytes of an entry with its sequence, about.
-const BYTES_AN_ENTRY: usize = 64;
-/// Buckets of a map whose entries stand in one block.
-pub(crate) const BUCKETS_PER_BLOCK: u16 = 16;
 /// The record of a key that stands in a block, and of which nothing is known any more: an array without items.
 pub(super) const FORGOTTEN: &[u8] = &[0x80];
 /// What the record of a dropped key begins with: an array of one item.
 const DROPPED: u8 = 0x81;
-
-/// The block that has the entry of a key.
-fn block_of(key: &KeyPath) -> u64 {
-    u64::from(BucketIndex::of(key).get() / BUCKETS_PER_BLOCK)
-}
-
-/// The blocks of entries that stand in the order of their buckets, with their numbers.
-pub(super) fn encode(all: &[KnownEntry]) -> Vec<(u64, Vec<u8>)> {
-    let chunks = all.chunk_by(|(a, ..), (b, ..)| block_of(a) == block_of(b));
-    let encode = |block: &[KnownEntry]| {
-        let (first, ..) = block.first()?;
-        let mut out = CborWriter::with_capacity(block.len() * BYTES_AN_ENTRY);
-        out.array(2 * block.len());
-        for (key, entry, changed_at) in block {
-            entry.write(key, out.unsigned(changed_at.get()));
-        }
-        Some((block_of(first), out.finish()))
-    };
-    chunks.filter_map(encode).collect()
-}
 
 /// Puts all entries of a map in the place of what stands there. What was dropped before stays known, or not.
 pub(super) fn put_all(
@@ -58,7 +34,7 @@ pub(super) fn put_all(
 ) -> Result<(), StoreError> {
     clear(transaction, number)?;
     let mut blocks = transaction.open_table(BLOCKS)?;
-    for (block, bytes) in &all.blocks {
+    for (block, bytes) in all.blocks() {
         blocks.insert((number, *block), bytes.as_slice())?;
     }
     let mut records = transaction.open_table(ENTRIES)?;
@@ -74,7 +50,7 @@ pub(super) fn put_all(
         return Ok(());
     }
     for key in
-        all.entries.iter().map(|(key, ..)| records::key_record(key)).filter(|key| dropped.contains(key))
+        all.entries().iter().map(|(key, ..)| records::key_record(key)).filter(|key| dropped.contains(key))
     {
         records.remove((number, key.as_slice()))?;
     }
@@ -141,7 +117,9 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::identity::Keypair;
-    use crate::layer::{DocumentId, DocumentName, EntryChange, Head, Kind, LayerId, Root, SignedHead};
+    use crate::layer::{
+        BucketIndex, DocumentId, DocumentName, EntryChange, Head, Kind, KnownEntry, LayerId, Root, SignedHead,
+    };
     use crate::store::{LayerWrite, Store, StoreWrite};
     use crate::time::Wall;
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use redb::{ReadableTable, WriteTransaction};
 
-use crate::layer::{Entry, KeyPath, LayerId, Sequence};
+use crate::layer::{AllEntries, Entry, KeyPath, LayerId, Sequence};
 use crate::limits::OWN_STATES_KEPT_MAX;
 use crate::store::blocks::{self, BLOCKS};
 use crate::store::records::{self, MapBase};
 use crate::store::tables::{self, BASES, ENTRIES, PAST};
-use crate::store::{AllEntries, LayerWrite, StoreError};
+use crate::store::{LayerWrite, StoreError};
 
 /// The maps that changed, by layer.
 #[derive(Default)]
@@ -115,7 +115,7 @@ impl<'a> MapState<'a> {
         let is_dropped = |(_, state): &(_, KeyState<'_>)| matches!(state, KeyState::Changed(None, _));
         self.entries.retain(|change| keeps_dropped && is_dropped(change));
         if !self.entries.is_empty() {
-            let live: BTreeSet<&KeyPath> = all.entries.iter().map(|(key, ..)| key).collect();
+            let live: BTreeSet<&KeyPath> = all.entries().iter().map(|(key, ..)| key).collect();
             self.entries.retain(|(key, _)| !live.contains(key));
         }
         let dropped = write.entries.iter().filter(|(_, entry)| entry.is_none() && keeps_dropped);

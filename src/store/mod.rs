@@ -30,10 +30,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use redb::{Database, ReadableDatabase};
 use tombolo_transports::PeerId;
 
-pub(crate) use blocks::BUCKETS_PER_BLOCK;
 pub use migrate::{FORMAT, ORIGIN_RECORD, RECALL_RECORD, SETBACK_RECORD, StoreOrigin};
 pub use records::{CalledState, CallsRecord, KeptState, Loaded, MapBase, StoredLayer};
-pub use writes::{AllEntries, KnownEntry, LayerWrite, StoreWrite};
+pub use writes::{LayerWrite, StoreWrite};
 
 use crate::commands::Recall;
 use crate::layer::{LayerId, Sequence};
@@ -65,8 +64,6 @@ type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
 /// Entries of a commit that goes into the log: more go to the database at once, whose neighbours share pages then. So each slice of a
 /// long write does: the log would write each entry once more, and hand the database ten slices in one step.
 const ENTRIES_LOGGED_MAX: usize = 1_024;
-/// A map of which a commit puts more entries, and at least half of what it has, is written as blocks.
-pub(crate) const BLOCKS_ENTRIES_MIN: usize = 4_096;
 
 /// The commits that the log has and the database does not.
 struct LoggedCommits {

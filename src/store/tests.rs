@@ -484,19 +484,7 @@ fn documents_are_cleared_without_reading_them() {
     Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
     let mut store = Store::open(&path).unwrap();
     let content = Content::Snapshot(Value::from("a").into());
-    let put = |name: &str| {
-        StoreWrite::PutLayer(Box::new(LayerWrite {
-            signed: signed(Kind::Snapshot, name, 1, &content),
-            snapshot: Some(content.to_cbor()),
-            entries: vec![],
-            kept: None,
-            forgotten: vec![],
-            forgotten_keys: vec![],
-            bases_from: None,
-            is_own_map: false,
-            all: None,
-        }))
-    };
+    let put = |name: &str| snapshot_write(name, 1, &content);
     store.commit(&[put("one"), put("two")]).unwrap();
     let id = store.load().unwrap().layers[0].signed.head.layer.clone();
     let (owner, other) = (id.document.owner, PeerId([77; 32]));

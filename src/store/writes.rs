@@ -7,8 +7,8 @@ use tombolo_transports::PeerId;
 use crate::commands::RecordChange;
 use crate::federation::Peer;
 use crate::federation::invite::{IncomingInvite, OutgoingInvite, TokenHash};
-use crate::layer::{Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
-use crate::store::{CalledState, CallsRecord, KeptState, blocks};
+use crate::layer::{AllEntries, Entry, ForkEvidence, KeyPath, LayerId, Sequence, SignedHead};
+use crate::store::{CalledState, CallsRecord, KeptState};
 
 /// One change of what is stored.
 #[derive(Clone, Debug)]
@@ -43,39 +43,6 @@ pub enum StoreWrite {
     RemoveCalledState(PeerId),
     /// A command that was sent or taken.
     Command(RecordChange),
-}
-
-/// A key of a map with its entry, and the sequence at which this node saw it change.
-pub type KnownEntry = (KeyPath, Arc<Entry>, Sequence);
-
-/// All entries of a map, with the blocks that the disk gets of them.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AllEntries {
-    pub(super) entries: Vec<KnownEntry>,
-    pub(super) blocks: Vec<(u64, Vec<u8>)>,
-}
-
-impl AllEntries {
-    /// Writes the entries of a map, by bucket, as blocks.
-    pub fn of(entries: Vec<KnownEntry>) -> Self {
-        let blocks = blocks::encode(&entries);
-        AllEntries { entries, blocks }
-    }
-
-    /// Parts of a map that follow each other, of which no two have entries in one block.
-    pub fn join(parts: impl IntoIterator<Item = AllEntries>) -> Self {
-        let mut all = AllEntries { entries: Vec::new(), blocks: Vec::new() };
-        for mut part in parts {
-            all.entries.append(&mut part.entries);
-            all.blocks.append(&mut part.blocks);
-        }
-        all
-    }
-
-    /// How many entries there are.
-    pub fn count(&self) -> usize {
-        self.entries.len()
-    }
 }
 
 /// A new state of a layer, as what changes on disk.

@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::layer::{BucketIndex, Entry, EntryChange, KeyPath, MapContent, NodePath, Root, Sequence};
-use crate::replica::{MapDifference, is_written_whole};
-use crate::store::{AllEntries, BUCKETS_PER_BLOCK, KnownEntry};
+use crate::layer::{
+    AllEntries, BUCKETS_PER_BLOCK, BucketIndex, Entry, EntryChange, KeyPath, KnownEntry, MapContent,
+    MapDifference, NodePath, Root, Sequence, is_written_whole,
+};
 
 /// The keys under which the two differ as far as the parts have come, in their order, with the entries of the layer on its way.
 #[derive(Debug)]
@@ -100,7 +101,7 @@ impl PartsWritten {
             self.parts.insert(block * BUCKETS_PER_BLOCK, AllEntries::of(entries));
         }
         let all = AllEntries::join(self.parts.into_values());
-        (all.count() == content.len()).then_some(all)
+        (all.entries().len() == content.len()).then_some(all)
     }
 }
 

@@ -20,13 +20,13 @@ use tombolo_transports::{LinkId, PeerId};
 
 use crate::layer::packed::{self, PackedError};
 use crate::layer::{
-    Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, NodePath, SignedHead, TreeHash,
+    Content, ContentError, Entry, KeyPath, Layer, LayerHash, MapContent, MapDifference, NodePath, SignedHead,
+    TreeHash,
 };
 use crate::limits::{
     GROUP_ENTRIES_MAX, HELD_ENTRIES_MAX, PARTS_BYTES_MAX, PARTS_UNPACKED_MAX, TRANSFER_ASK_MAX,
     TRANSFER_STALE, WANT_RETRY, WHOLE_LAYER_BYTES_MAX,
 };
-use crate::replica::MapDifference;
 use crate::sync::message::{LayerPart, Message, NodeAsk, TransferId, TreeNode};
 use crate::time::{Millis, Mono};
 pub use answer::{HELD_CHILDREN_BYTES, SHORT_HASH_BYTES, answer_parts, answer_tree};

@@ -1,10 +1,8 @@
 use super::*;
 use crate::clock::Timestamp;
 use crate::identity::Keypair;
-use crate::layer::{DocumentId, DocumentName, Head, Kind, LayerId, Sequence};
+use crate::layer::{AllEntries, DocumentId, DocumentName, Head, Kind, LayerId, Sequence, is_written_whole};
 use crate::limits::{TRANSFER_MEMORY_MAX, TRANSFER_QUIET, TRANSFERS_MAX};
-use crate::replica::is_written_whole;
-use crate::store::AllEntries;
 use crate::time::Wall;
 use proptest::prelude::*;
 use tombolo_delta::Value;
