@@ -54,7 +54,7 @@ pub(super) fn read(
     }
     let Some(value) = list(headers, &IF_MATCH) else { return Ok(ConditionedCommand { command, absent }) };
     match command {
-        Command::Write(write) if is_on_document(&write) => {
+        Command::Write(write) if write.versioned_document().is_some() => {
             // A write to what is not there is refused in any case.
             let is_any = value.split(',').any(|tag| tag.trim() == "*");
             let command = match is_any {
@@ -64,20 +64,6 @@ pub(super) fn read(
             Ok(ConditionedCommand { command, absent })
         }
         _ => Err(not_kept(IF_MATCH, value)),
-    }
-}
-
-/// Whether a write changes or ends a document that has a version.
-fn is_on_document(write: &Write) -> bool {
-    match write {
-        Write::Set { .. } | Write::Del { .. } | Write::Put { .. } | Write::Delete { undo: false, .. } => true,
-        Write::OnBase { write, .. } => is_on_document(write),
-        Write::Create { .. }
-        | Write::Delete { undo: true, .. }
-        | Write::Settle { .. }
-        | Write::InDraft(_)
-        | Write::Drafted(_)
-        | Write::PublishState { .. } => false,
     }
 }
 

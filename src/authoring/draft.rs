@@ -2,7 +2,7 @@
 //!
 //! To compare 100,000 keys and to hash what becomes of them takes long, and nothing of it shows before the commit. So the node
 //! answers such a write with a [`Draft`]: the write with a copy of its document, which shares the entries. Who asked works it out in a
-//! thread of its own ([`Draft::work_out`]) and hands in the result ([`Write::Drafted`](crate::io::Write::Drafted)). The node signs
+//! thread of its own ([`Draft::work_out`]) and hands in the result ([`DraftInput::Drafted`]). The node signs
 //! that in one commit if the document is as it was. Otherwise the answer is another draft.
 //!
 //! Of a document that changes faster than that a few drafts are tried. Then a write goes in slices (`long`), for which the last draft only
@@ -64,6 +64,15 @@ pub struct DraftOrder {
     tried: u8,
 }
 
+/// What the node takes of large writes.
+#[derive(Debug)]
+pub enum DraftInput {
+    /// A write that may be answered with a draft.
+    Order(DraftOrder),
+    /// One that was worked out.
+    Drafted(Box<Drafted>),
+}
+
 /// A write that was worked out.
 #[derive(Clone, Debug)]
 pub struct Drafted {
@@ -117,13 +126,6 @@ pub struct DraftedContent {
     pub written: Arc<Vec<u64>>,
     /// The sequence that stands with the keys on disk.
     pub sequence: Sequence,
-}
-
-impl PartialEq for Draft {
-    fn eq(&self, other: &Self) -> bool {
-        let basis = |draft: &Draft| draft.copy.as_ref().map(|copy| copy.document.basis());
-        (&self.id, self.order.tried) == (&other.id, other.order.tried) && basis(self) == basis(other)
-    }
 }
 
 impl DraftOrder {
@@ -225,7 +227,8 @@ impl DocumentCopy {
     fn work_out(&mut self, write: &Write) -> Result<DraftedWork, CommandError> {
         let (doc, key, value) = match write {
             Write::OnBase { base, write } => {
-                check_version(Some(&self.document), base, versioned(write)?)?;
+                let doc = write.versioned_document().ok_or(CommandError::NoBase)?;
+                check_version(Some(&self.document), base, doc)?;
                 return self.work_out(write);
             }
             Write::Put { doc, value, .. } => (doc, None, Some(value)),
@@ -318,24 +321,6 @@ fn without_bases(write: &Write) -> &Write {
     }
 }
 
-/// The document of a write that a version of it can be asked of.
-pub(super) fn versioned(write: &Write) -> Result<&str, CommandError> {
-    match write {
-        Write::Set { doc, .. }
-        | Write::Del { doc, .. }
-        | Write::Put { doc, .. }
-        | Write::Delete { doc, undo: false } => Ok(doc),
-        // Each base counts.
-        Write::OnBase { write, .. } => versioned(write),
-        Write::Create { .. }
-        | Write::Delete { undo: true, .. }
-        | Write::Settle { .. }
-        | Write::InDraft(_)
-        | Write::Drafted(_)
-        | Write::PublishState { .. } => Err(CommandError::NoBase),
-    }
-}
-
 /// Refuses a write that was made for another state of a document than this one.
 pub(super) fn check_version(document: Option<&Document>, base: &str, doc: &str) -> Result<(), CommandError> {
     let version = version_of(&document.and_then(Document::view).unwrap_or_default());
@@ -381,6 +366,16 @@ impl Drafted {
 }
 
 impl Authoring {
+    /// Keeps a draft until it is handed out.
+    pub fn offer(&mut self, request: RequestId, draft: Draft) {
+        self.drafts.push((request, draft));
+    }
+
+    /// The drafts that are to be handed out.
+    pub fn take_drafts(&mut self) -> Vec<(RequestId, Draft)> {
+        std::mem::take(&mut self.drafts)
+    }
+
     /// Stages what was worked out, and still [holds](Drafted::holds).
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tombolo_delta::{Value, cbor_len};
 use tombolo_transports::PeerId;
 
 use super::writes::{Uncovered, read_only};
-use super::{Authoring, WriteKind};
+use super::{Authoring, DraftOrder, WriteKind};
 use crate::clock::Timestamp;
 use crate::core::Core;
 use crate::io::{CommandError, Quota, RequestId};
@@ -67,6 +67,8 @@ enum Clearing {
 #[derive(Debug, Default)]
 pub(super) struct LongWrites {
     writes: VecDeque<LongWrite>,
+    /// Writes of one commit that wait for the end of those of their document.
+    behind: Vec<(RequestId, DocumentId, DraftOrder)>,
     /// A slice of the oldest is staged.
     is_staged: bool,
     /// When the next one is looked at again, where it waits.
@@ -132,6 +134,23 @@ impl Authoring {
     /// The document of which the next slice is due.
     pub fn sliced_document(&self) -> Option<&DocumentId> {
         self.long.writes.front().map(|write| &write.id)
+    }
+
+    /// Whether slices are left, or writes that wait for the end of some.
+    pub fn is_slicing(&self) -> bool {
+        !self.long.writes.is_empty() || !self.long.behind.is_empty()
+    }
+
+    /// A write waits for the slices of its document.
+    pub fn wait_for_slices(&mut self, request: RequestId, document: DocumentId, order: DraftOrder) {
+        self.long.behind.push((request, document, order));
+    }
+
+    /// The writes of which the document has no slices left.
+    pub fn take_behind_slices(&mut self) -> Vec<(RequestId, DraftOrder)> {
+        let is_sliced = |id: &DocumentId| self.long.writes.iter().any(|write| write.id == *id);
+        let due = self.long.behind.extract_if(.., |(_, document, _)| !is_sliced(document));
+        due.map(|(request, _, order)| (request, order)).collect()
     }
 
     /// Whether slices of a document are left.
@@ -224,7 +243,8 @@ impl Authoring {
 
     /// The requests of all long writes, which end: what is written of them stays.
     pub fn take_long_waiters(&mut self) -> Vec<RequestId> {
-        std::mem::take(&mut self.long.writes).into_iter().map(|write| write.request).collect()
+        let behind = std::mem::take(&mut self.long.behind).into_iter().map(|(request, ..)| request);
+        std::mem::take(&mut self.long.writes).into_iter().map(|write| write.request).chain(behind).collect()
     }
 }
 

@@ -23,12 +23,12 @@ mod writes;
 use tombolo_delta::Value;
 
 pub use brief::{state_brief, state_with_brief};
-pub use draft::{Draft, DraftOrder, Drafted, DraftedContent};
+pub use draft::{Ballast, Draft, DraftInput, DraftOrder, Drafted, DraftedContent};
 pub use long::{SLICE_WAIT, SliceRefusal};
 pub use staged::{MapEdits, Staged, StagedReply, WriteKind};
 
 use crate::core::Core;
-use crate::io::{CommandError, Reply, StopReason, ValueError, view};
+use crate::io::{CommandError, Reply, RequestId, StopReason, ValueError, view};
 use crate::layer::{
     Content, DocumentId, Entry, Head, Kind, Layer, LayerId, MapContent, Sequence, SignedHead,
 };
@@ -41,6 +41,8 @@ use crate::time::{Mono, Wall};
 pub struct Authoring {
     staged: Staged,
     long: long::LongWrites,
+    /// Drafts that are to be handed out.
+    drafts: Vec<(RequestId, Draft)>,
     flaps: flapping::FlapFilter,
     /// When the node state was staged last.
     published_at: Option<Mono>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tombolo_delta::Value;
 use tombolo_transports::PeerId;
 
-use crate::authoring::draft::{check_version, versioned};
+use crate::authoring::draft::check_version;
 use crate::authoring::long::is_long;
 use crate::authoring::settle::Settlement;
 use crate::authoring::tree::{put_at, remove_at};
@@ -75,8 +75,6 @@ impl Authoring {
             }
             Write::Delete { undo: true, .. } => None,
             Write::OnBase { write, .. } => Self::target(core, replica, write),
-            Write::InDraft(order) => Self::target(core, replica, order.write()),
-            Write::Drafted(drafted) => Some(drafted.document().clone()),
             Write::Settle { doc, .. } => replica.resolve_document(core, doc).ok(),
             Write::PublishState { .. } => Some(core.own_document(DocumentName::STATE)),
         }
@@ -85,12 +83,7 @@ impl Authoring {
     /// Whether what is staged has to be signed before a write to its target can be compared with it.
     pub fn must_settle_before(&self, replica: &Replica, write: &Write, target: Option<&DocumentId>) -> bool {
         let (key, value) = match write {
-            Write::Create { .. }
-            | Write::Delete { .. }
-            | Write::OnBase { .. }
-            | Write::Settle { .. }
-            | Write::InDraft(_)
-            | Write::Drafted(_) => {
+            Write::Create { .. } | Write::Delete { .. } | Write::OnBase { .. } | Write::Settle { .. } => {
                 return true;
             }
             Write::Set { key, value, .. } => (Some(key), Some(value)),
@@ -173,8 +166,6 @@ impl Authoring {
                 }
                 Ok(())
             }
-            Write::InDraft(order) => self.stage(core, replica, request, order.into_write()),
-            Write::Drafted(drafted) => self.stage_drafted(core, replica, request, *drafted),
             Write::PublishState { state } => self.publish(core, replica, request, *state),
         }
     }
@@ -488,7 +479,7 @@ pub(super) fn writable(
 
 /// Refuses a write that was made for another state of a document than the present one.
 fn check_base(core: &Core, replica: &Replica, base: &str, write: &Write) -> Result<(), CommandError> {
-    let doc = versioned(write)?;
+    let doc = write.versioned_document().ok_or(CommandError::NoBase)?;
     let id = replica.resolve_document(core, doc)?;
     check_version(replica.document(&id), base, doc)
 }

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 use tombolo_delta::Value;
 use tombolo_transports::Address;
 
-use crate::authoring::{DraftOrder, Drafted};
 use crate::federation::{RadioUse, TrustLevel};
 use crate::io::NodeState;
 use crate::io::view::RouteOrder;
@@ -28,6 +27,22 @@ pub enum Command {
 }
 
 impl Write {
+    /// The document of a write that a version of it can be asked of: one that changes or ends it.
+    pub fn versioned_document(&self) -> Option<&str> {
+        match self {
+            Write::Set { doc, .. }
+            | Write::Del { doc, .. }
+            | Write::Put { doc, .. }
+            | Write::Delete { doc, undo: false } => Some(doc),
+            // Each version counts.
+            Write::OnBase { write, .. } => write.versioned_document(),
+            Write::Create { .. }
+            | Write::Delete { undo: true, .. }
+            | Write::Settle { .. }
+            | Write::PublishState { .. } => None,
+        }
+    }
+
     /// Publishes this node's state.
     pub fn publish(state: NodeState) -> Self {
         Write::PublishState { state: Box::new(state) }
@@ -112,10 +127,6 @@ pub enum Write {
         /// Signs one state, even where a radio has to cut it into fragments.
         whole: bool,
     },
-    /// Does a write; one of many keys is answered by [`Reply::Draft`](crate::io::Reply::Draft).
-    InDraft(DraftOrder),
-    /// Signs what was worked out on a draft, or is answered by another draft.
-    Drafted(Box<Drafted>),
     /// Publishes this node's state; as a snapshot, replaced whole.
     PublishState {
         /// The state, without its time: that is the layer's signed time.

@@ -29,7 +29,6 @@ pub use error::{BadNameReason, BadRoute, CommandError, Quota, ReadOnlyReason, St
 pub use message::AlarmMessage;
 pub use partial::PartialReply;
 
-use crate::authoring::Draft;
 use crate::commands::{CatalogueState, CommandKey, Deploy, RunResult};
 use crate::watches::{AlarmMessageKey, DeliveryEnd};
 pub use radio::RadioSpec;
@@ -290,9 +289,6 @@ pub enum Reply {
     /// One of `Query::Get`, `Query::Document` and `Query::List` about many keys: [`Reply::complete`] puts it together.
     #[serde(skip)]
     Partial(Box<PartialReply>),
-    /// A large write that is to be worked out and handed in: see `Write::InDraft`.
-    #[serde(skip)]
-    Draft(Box<Draft>),
     /// The reply to `Query::State` and `Admin::FetchState`.
     State(Box<view::StateView>),
     /// The reply to `Write::PublishState`.

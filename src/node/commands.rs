@@ -2,7 +2,7 @@
 
 use tombolo_transports::PeerId;
 
-use crate::authoring::{Authoring, Draft};
+use crate::authoring::Authoring;
 use crate::commands::RevocationNotice;
 use crate::desk::Suspensions;
 use crate::federation::audience::CLASSES_MAX;
@@ -41,32 +41,6 @@ impl Node {
         if self.authoring.must_settle_before(&self.replica, &write, target.as_ref()) {
             self.settle();
         }
-        let order = match write {
-            Write::InDraft(order) => order,
-            Write::Drafted(drafted) if !drafted.holds(&self.core, &self.replica) => {
-                let document = self.replica.document_name(&self.core, drafted.document());
-                match drafted.again() {
-                    order if order.is_given_up() => return Some(Err(CommandError::Changing(document))),
-                    order => order,
-                }
-            }
-            write => return self.stage(request, write),
-        };
-        match Draft::document_of(&self.core, &self.replica, &order) {
-            // It would be out of date with the next slice.
-            Some(document) if self.authoring.has_slices_of(&document) => {
-                self.under_way.wait_for_slices(request, document, order);
-                None
-            }
-            Some(document) => {
-                let draft = Draft::new(&self.core, &self.replica, order, document);
-                Some(draft.map(|draft| Reply::Draft(Box::new(draft))))
-            }
-            None => self.stage(request, order.into_write()),
-        }
-    }
-
-    fn stage(&mut self, request: RequestId, write: Write) -> Option<Result<Reply, CommandError>> {
         self.authoring.stage(&mut self.core, &mut self.replica, request, write).err().map(Err)
     }
 

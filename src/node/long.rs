@@ -2,9 +2,8 @@
 
 use std::collections::VecDeque;
 
-use crate::authoring::{DraftOrder, SLICE_WAIT};
-use crate::io::{CommandError, Output, Query, Reply, RequestId, Write};
-use crate::layer::DocumentId;
+use crate::authoring::SLICE_WAIT;
+use crate::io::{CommandError, Output, Query, Reply, RequestId};
 use crate::limits::ANSWER_KEYS_MAX;
 use crate::node::Node;
 use crate::report::{ConflictWalk, ListWalk};
@@ -14,11 +13,9 @@ use crate::report::{ConflictWalk, ListWalk};
 pub(super) enum Walk {
     Conflicts(ConflictWalk),
     List(ListWalk),
-    /// A write that waits for the slices of another one of its document.
-    Write(DocumentId, DraftOrder),
 }
 
-/// Questions that are answered part by part, writes that wait, and whose turn it is.
+/// Questions that are answered part by part, and whose turn it is.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
     /// As many as clients may ask at a time.
@@ -43,11 +40,6 @@ impl UnderWay {
     /// An input has come.
     pub(super) fn note_input(&mut self, is_time: bool) {
         self.input = self.input.max(if is_time { TurnInput::Time } else { TurnInput::Other });
-    }
-
-    /// A write waits for the slices of its document.
-    pub(super) fn wait_for_slices(&mut self, request: RequestId, document: DocumentId, order: DraftOrder) {
-        self.walks.push_back((request, Walk::Write(document, order)));
     }
 
     /// Whether questions are left.
@@ -77,7 +69,7 @@ impl UnderWay {
 impl Node {
     /// Whether a write or a question is under way that goes on with each turn.
     pub fn is_under_way(&self) -> bool {
-        !self.under_way.is_empty() || self.authoring.sliced_document().is_some()
+        !self.under_way.is_empty() || self.authoring.is_slicing()
     }
 
     /// Does the next part of what is under way.
@@ -86,6 +78,7 @@ impl Node {
             return;
         }
         self.stage_slice();
+        self.draft_waiting();
         if let Some((request, walk)) = self.under_way.walks.pop_front() {
             self.walk(request, walk);
         }
@@ -135,10 +128,6 @@ impl Node {
             Walk::List(mut walk) => match report.walk_list(&mut walk, ANSWER_KEYS_MAX) {
                 true => return self.answer(request, Ok(walk.into_reply())),
                 false => Walk::List(walk),
-            },
-            Walk::Write(document, order) => match self.authoring.has_slices_of(&document) {
-                false => return self.command(request, Write::InDraft(order).into()),
-                true => Walk::Write(document, order),
             },
         };
         self.under_way.walks.push_back((request, walk));

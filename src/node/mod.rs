@@ -21,6 +21,7 @@
 mod borrows;
 mod calls;
 mod commands;
+mod drafts;
 mod inbound;
 mod long;
 mod on_air;
@@ -113,19 +114,27 @@ impl Node {
         self.core.me
     }
 
-    /// Takes one input. Effects come out of `poll_output`.
-    pub fn handle_input(&mut self, now: Now, input: Input) {
+    /// Does what comes before each input. Returns false while the memory is ahead of the disk, which changes nothing then.
+    fn begin_input(&mut self, now: Now, is_time: bool) -> bool {
         self.core.clock.set_now(now);
-        self.under_way.note_input(matches!(input, Input::Timeout));
+        self.under_way.note_input(is_time);
         if self.core.gate.retry_due(now.mono) {
             self.reload();
         }
         if self.core.gate.memory_is_ahead() {
-            return self.handle_while_frozen(input);
+            return false;
         }
         self.core.clock.put_right();
         self.broadcast.start_day(&mut self.core);
         self.resume_waiting();
+        true
+    }
+
+    /// Takes one input. Effects come out of `poll_output`.
+    pub fn handle_input(&mut self, now: Now, input: Input) {
+        if !self.begin_input(now, matches!(input, Input::Timeout)) {
+            return self.handle_while_frozen(input);
+        }
         match input {
             Input::Timeout => {}
             Input::Ending => self.core.gate.write_deferred(),

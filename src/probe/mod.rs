@@ -380,7 +380,7 @@ mod tests {
             states.push(state.apps);
             let view = crate::io::view::PublishedView { sequence: 1, timestamp: String::new() };
             let up_to = crate::runtime::journal::EventId { start: 0, number: 0 };
-            let answered = crate::runtime::AskAnswer { result: Ok(Reply::Published(view)), up_to };
+            let answered = crate::runtime::AskAnswer::Reply { result: Ok(Reply::Published(view)), up_to };
             assert!(reply.send(answered).is_ok());
         }
         publishing.abort();

@@ -15,6 +15,7 @@ use tombolo_transports::JoinDial;
 
 use super::journal::EventJournal;
 use super::{AWAITED_MAX, AskAnswer, BATCH_MAX, Effect, Handed, Task, install};
+use crate::authoring::DraftInput;
 use crate::io::{CallReply, Command, Query, Write};
 use crate::layer::tree_bytes;
 use crate::node::{Event, Input, Node, Output, RequestId};
@@ -248,17 +249,17 @@ pub(super) fn is_small(task: &Task) -> bool {
         Task::Command(Command::Write(write), _) => match write {
             Write::Set { value, .. } => tree_bytes(value) <= SMALL_BYTES,
             Write::Del { .. } => true,
-            Write::InDraft(order) => matches!(order.write(), Write::Del { .. }),
             Write::Create { .. }
             | Write::Delete { .. }
             | Write::OnBase { .. }
             | Write::Settle { .. }
             | Write::Put { .. }
-            | Write::Drafted(_)
             | Write::PublishState { .. } => false,
         },
+        Task::Draft(DraftInput::Order(order), _) => matches!(order.write(), Write::Del { .. }),
         Task::Command(Command::Query(Query::Get { key, .. }), _) => key.is_some(),
         Task::Command(Command::Query(_) | Command::Admin(_), _)
+        | Task::Draft(DraftInput::Drafted(_), _)
         | Task::Input(_)
         | Task::Frame { .. }
         | Task::Join { .. }
@@ -366,6 +367,12 @@ impl NodeDriver {
                     self.replies.insert(request, reply);
                     self.node.handle_input(now, Input::Command { request, command });
                 }
+                Task::Draft(input, reply) => {
+                    let request = self.next_request();
+                    prune(&mut self.replies, oneshot::Sender::is_closed);
+                    self.replies.insert(request, reply);
+                    self.node.handle_draft(now, request, input);
+                }
                 Task::Join { peer, address, bytes, answer } => {
                     let request = self.next_request();
                     prune(&mut self.answers, oneshot::Sender::is_closed);
@@ -391,6 +398,11 @@ impl NodeDriver {
                 Some(output) => self.take(output),
                 None if self.peers_changed => self.renew_peers(),
                 None => break,
+            }
+        }
+        for (request, draft) in self.node.take_drafts() {
+            if let Some(reply) = self.replies.remove(&request) {
+                self.leaving_replies.push((reply, AskAnswer::Draft(Box::new(draft))));
             }
         }
         self.leaving_replies.drain(..).for_each(|(reply, answer)| drop(reply.send(answer)));
@@ -438,7 +450,8 @@ impl NodeDriver {
             }
             Output::Reply { request, result } => {
                 if let Some(reply) = self.replies.remove(&request) {
-                    self.leaving_replies.push((reply, AskAnswer { result, up_to: self.events.newest() }));
+                    self.leaving_replies
+                        .push((reply, AskAnswer::Reply { result, up_to: self.events.newest() }));
                 }
             }
             Output::Event(event) => {
@@ -529,7 +542,11 @@ mod tests {
         at_rest(&client.seat).await;
         let (small, mut reply) = set(1, 10);
         assert!(client.seat.try_here(small).is_none());
-        assert!(reply.try_recv().unwrap().result.is_ok(), "it was handled when the call returned");
+        let answer = reply.try_recv().unwrap();
+        assert!(
+            matches!(answer, AskAnswer::Reply { result: Ok(_), .. }),
+            "it was handled when the call returned"
+        );
         // One that may take long, and one behind a task that waits, are for the thread.
         assert!(client.seat.try_here(set(2, SMALL_BYTES + 1).0).is_some());
         client.seat.note_sent();
@@ -551,7 +568,11 @@ mod tests {
         }
         let mut last = 0;
         for reply in replies {
-            let crate::node::Reply::Written(written) = reply.await.unwrap().result.unwrap() else { panic!() };
+            let AskAnswer::Reply { result: Ok(crate::node::Reply::Written(written)), .. } =
+                reply.await.unwrap()
+            else {
+                panic!()
+            };
             assert!(written.sequence >= last, "{} after {last}", written.sequence);
             last = written.sequence;
         }

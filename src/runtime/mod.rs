@@ -43,6 +43,7 @@ use tombolo_transports::{Address, JoinDial, JoinSecret, LinkId, PeerId, TorStatu
 use driver::{Exits, NodeSeat};
 use journal::{EventId, EventJournal, EventReader, EventTap};
 
+use crate::authoring::{Draft, DraftInput};
 use crate::commands::INSTALLS_RUNNING_MAX;
 use crate::io::view::{AlarmView, PingLinkView, PingView, StatusView};
 use crate::io::{AlarmMessage, CallId, CallReply, IncomingCall, OutgoingCall, Sensor, Sensors};
@@ -70,6 +71,8 @@ pub(crate) enum Task {
     Frame { link: LinkId, bytes: Vec<u8>, room: OwnedSemaphorePermit },
     /// A command of a local client.
     Command(Command, oneshot::Sender<AskAnswer>),
+    /// A write that may be large, or one that was worked out.
+    Draft(DraftInput, oneshot::Sender<AskAnswer>),
     /// A request to join, from a node that is no peer yet.
     Join { peer: PeerId, address: Option<Address>, bytes: Vec<u8>, answer: oneshot::Sender<Vec<u8>> },
     /// A JSON call that arrived.
@@ -79,9 +82,12 @@ pub(crate) enum Task {
 }
 
 /// The reply to a command, and up to which event it shows what happened.
-pub(crate) struct AskAnswer {
-    pub(crate) result: Result<Reply, CommandError>,
-    pub(crate) up_to: EventId,
+#[allow(clippy::large_enum_variant, reason = "nearly all are replies, and stay without an allocation")]
+pub(crate) enum AskAnswer {
+    /// It is answered.
+    Reply { result: Result<Reply, CommandError>, up_to: EventId },
+    /// It is to be worked out.
+    Draft(Box<Draft>),
 }
 
 /// A message that is to be handed to the operator.
@@ -259,8 +265,19 @@ impl NodeClient {
     }
 
     async fn ask(&self, command: Command) -> Result<(Reply, EventId), AskError> {
+        match self.answer(|sender| Task::Command(command, sender)).await? {
+            AskAnswer::Reply { result, up_to } => Ok((result?, up_to)),
+            AskAnswer::Draft(_) => unreachable!("a command is not answered with a draft"),
+        }
+    }
+
+    /// Hands the node a task and waits for the answer.
+    async fn answer(
+        &self,
+        task: impl FnOnce(oneshot::Sender<AskAnswer>) -> Task,
+    ) -> Result<AskAnswer, AskError> {
         let (sender, reply) = oneshot::channel();
-        let task = Task::Command(command, sender);
+        let task = task(sender);
         let asking = driver::is_small(&task).then(|| self.seat.note_asking());
         let is_alone = asking.as_ref().is_some_and(|(_, is_alone)| *is_alone);
         match if is_alone { self.seat.try_here(task) } else { Some(task) } {
@@ -268,8 +285,7 @@ impl NodeClient {
             // Others that are ready to write do so now, and share the next commit.
             None => tokio::task::yield_now().await,
         }
-        let AskAnswer { result, up_to } = reply.await.map_err(|_| NodeGone)?;
-        Ok((result?, up_to))
+        Ok(reply.await.map_err(|_| NodeGone)?)
     }
 
     /// Hands the node a JSON call that arrived, and waits for the answer.

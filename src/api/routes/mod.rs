@@ -507,9 +507,7 @@ fn write_write(write: &Write) -> Option<WrittenRequest> {
             post("/v1/conflicts", &body)
         }
         Write::Create { name, kind } => post("/v1/docs", &CreateBody { name: name.clone(), kind: *kind }),
-        Write::PublishState { .. } | Write::InDraft(_) | Write::Drafted(_) => {
-            return None;
-        }
+        Write::PublishState { .. } => return None,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use super::long::{below, path, written};
 use super::*;
-use crate::authoring::{Draft, DraftOrder};
+use crate::authoring::{Draft, DraftInput, DraftOrder};
 use crate::io::ValueError;
 use crate::layer::{ContentError, Sequence};
 use crate::limits::SLICE_KEYS_MAX;
@@ -20,22 +20,87 @@ fn on(base: &str, write: Write) -> Write {
     Write::OnBase { base: base.into(), write: Box::new(write) }
 }
 
+/// What the node answers to a write that may be large.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one is made at a time")]
+enum DraftAnswer {
+    Reply(Result<Reply, CommandError>),
+    Draft(Box<Draft>),
+}
+
+impl DraftAnswer {
+    fn into_reply(self) -> Result<Reply, CommandError> {
+        match self {
+            DraftAnswer::Reply(reply) => reply,
+            DraftAnswer::Draft(_) => panic!("another draft"),
+        }
+    }
+
+    fn into_draft(self) -> Draft {
+        match self {
+            DraftAnswer::Draft(draft) => *draft,
+            DraftAnswer::Reply(reply) => panic!("{reply:?}"),
+        }
+    }
+}
+
 impl Wire {
     fn version(&mut self) -> String {
         version_of(&self.get(0, "large"))
     }
 
-    /// Asks for a draft of a write.
-    fn draft(&mut self, write: Write) -> Draft {
-        match self.ask(0, Write::InDraft(DraftOrder::new(write))) {
-            Ok(Reply::Draft(draft)) => *draft,
-            other => panic!("{other:?}"),
+    /// Gives the node a write, or one that is worked out, and lets what follows happen. Returns the request.
+    fn give(&mut self, input: DraftInput) -> RequestId {
+        self.next += 1;
+        let (now, request) = (self.now(), RequestId(self.next));
+        self.nodes[0].handle_draft(now, request, input);
+        while let Some(output) = self.nodes[0].poll_output() {
+            self.output(0, output);
+        }
+        self.run();
+        request
+    }
+
+    /// The answer to what was given, if there is one.
+    fn answer_to(&mut self, request: RequestId) -> Option<DraftAnswer> {
+        let draft = self.nodes[0].take_drafts().pop().map(|(of, draft)| {
+            assert_eq!(of, request);
+            DraftAnswer::Draft(Box::new(draft))
+        });
+        draft.or_else(|| Some(DraftAnswer::Reply(self.reply_of(request)?)))
+    }
+
+    /// The same, once slices are done.
+    fn answered(&mut self, input: DraftInput) -> DraftAnswer {
+        let request = self.give(input);
+        loop {
+            match self.answer_to(request) {
+                Some(answer) => return answer,
+                None => self.turn(),
+            }
         }
     }
 
+    /// Asks for a draft of a write.
+    fn draft(&mut self, write: Write) -> Draft {
+        self.answered(DraftInput::Order(DraftOrder::new(write))).into_draft()
+    }
+
+    /// Asks for a write of which no draft is made.
+    fn done_at_once(&mut self, write: Write) -> Result<Reply, CommandError> {
+        self.answered(DraftInput::Order(DraftOrder::new(write))).into_reply()
+    }
+
     /// Hands in a draft that is worked out.
+    fn given_in(&mut self, draft: Draft) -> DraftAnswer {
+        match draft.work_out() {
+            Ok(drafted) => self.answered(DraftInput::Drafted(Box::new(drafted))),
+            Err(why) => DraftAnswer::Reply(Err(why)),
+        }
+    }
+
     fn hand_in(&mut self, draft: Draft) -> Result<Reply, CommandError> {
-        self.ask(0, Write::Drafted(Box::new(draft.work_out()?)))
+        self.given_in(draft).into_reply()
     }
 
     fn sequence_of_large(&self) -> Sequence {
@@ -157,14 +222,14 @@ fn a_draft_is_made_of_a_large_write_alone() {
         Write::Set { doc: "large".into(), key: path("x"), value: Value::from(1u64) },
         Write::Del { doc: "large".into(), key: path("x") },
     ] {
-        let reply = wire.ask(0, Write::InDraft(DraftOrder::new(write)));
+        let reply = wire.done_at_once(write);
         assert!(matches!(reply, Ok(Reply::Written(_))), "{reply:?}");
     }
     let unknown = Write::Put { doc: "none".into(), value: below("a", MANY, 1u64), whole: true };
-    let reply = wire.ask(0, Write::InDraft(DraftOrder::new(unknown)));
+    let reply = wire.done_at_once(unknown);
     assert!(matches!(reply, Err(CommandError::UnknownDocument(_))), "{reply:?}");
     let no_base = on(&version, Write::Create { name: "new".into(), kind: Kind::Map });
-    let reply = wire.ask(0, Write::InDraft(DraftOrder::new(no_base)));
+    let reply = wire.done_at_once(no_base);
     assert_eq!(reply, Err(CommandError::NoBase));
     let large = put(Value::map([("b", Value::Bytes(vec![0; 70_000]))]), true);
     let refused = wire.draft(large).work_out();
@@ -184,17 +249,14 @@ fn a_draft_of_a_document_that_changes_is_made_again() {
     let based = wire.draft(on(&version, put(below("a", MANY, 2u64), false)));
     let whole = wire.draft(put(below("a", MANY, 3u64), true));
     wire.set(0, "large", "between", 1u64).unwrap();
-    let Ok(Reply::Draft(again)) = wire.hand_in(based) else { panic!("another draft") };
+    let again = wire.given_in(based).into_draft();
     let refused = again.work_out();
     assert!(matches!(refused, Err(CommandError::Stale { .. })), "{refused:?}");
 
     let mut draft = whole;
     for n in 0..7u64 {
         wire.set(0, "large", "between", 2 + n).unwrap();
-        draft = match wire.hand_in(draft) {
-            Ok(Reply::Draft(again)) => *again,
-            other => panic!("{other:?}"),
-        };
+        draft = wire.given_in(draft).into_draft();
     }
     let last = draft.clone();
     assert_eq!(written(wire.hand_in(draft)), (MANY, 1));
@@ -207,10 +269,8 @@ fn a_draft_of_a_document_that_changes_is_made_again() {
     let gone = wire.hand_in(draft.clone());
     assert!(matches!(gone, Err(CommandError::UnknownDocument(_))), "{gone:?}");
     wire.create(0, "large");
-    assert_eq!(
-        wire.hand_in(draft).map(|reply| matches!(reply, Reply::Written(_) | Reply::Draft(_))),
-        Ok(true)
-    );
+    wire.given_in(draft);
+    assert!(wire.get(0, "large") != below("a", MANY, 3u64));
 }
 
 /// A write that promises nothing about commits goes in slices once two drafts of it are out of date.
@@ -225,10 +285,7 @@ fn a_draft_of_a_document_that_changes_again_and_again_goes_in_slices() {
         let mut draft = wire.draft(write);
         for n in 0..2u64 {
             wire.set(0, "large", "between", n).unwrap();
-            draft = match wire.hand_in(draft) {
-                Ok(Reply::Draft(again)) => *again,
-                other => panic!("{other:?}"),
-            };
+            draft = wire.given_in(draft).into_draft();
         }
         let sequence = wire.sequence_of_large();
         assert_eq!(written(wire.hand_in(draft)), counts);
@@ -261,12 +318,11 @@ fn a_draft_waits_for_slices() {
     let mut wire = Wire::with_large(1, below("a", 10, 1u64));
     let slices =
         wire.begin(Write::Put { doc: "large".into(), value: below("b", 3 * MANY, 1u64), whole: false });
-    let asked = wire.begin(Write::InDraft(DraftOrder::new(put(below("c", MANY, 1u64), true))));
+    let asked = wire.give(DraftInput::Order(DraftOrder::new(put(below("c", MANY, 1u64), true))));
     let mut turns = 0;
     let draft = loop {
-        match wire.reply_of(asked) {
-            Some(Ok(Reply::Draft(draft))) => break *draft,
-            Some(other) => panic!("{other:?}"),
+        match wire.answer_to(asked) {
+            Some(answer) => break answer.into_draft(),
             None => wire.turn(),
         }
         turns += 1;
