@@ -49,6 +49,11 @@ pub struct Authoring {
 }
 
 impl Authoring {
+    /// Whether entries of a map wait for their signature.
+    pub fn has_staged(&self, document: &DocumentId) -> bool {
+        self.staged.maps.contains_key(document)
+    }
+
     /// What is staged, to add to it.
     pub fn staged_mut(&mut self) -> &mut Staged {
         &mut self.staged

@@ -112,7 +112,7 @@ impl Document {
         let mut wins = false;
         for (key, entry) in entries {
             let raised = self.raise(&key, author, &entry);
-            wins |= raised == Raised::Wins;
+            wins |= matches!(raised, Raised::Wins(_));
             if raised == Raised::Open {
                 open.push(key);
             }
@@ -128,21 +128,23 @@ impl Document {
 
     /// Puts an entry under a key if it goes above what wins there. What a reader saw there before is noted first, as long as that is.
     fn raise(&mut self, key: &KeyPath, author: &PeerId, entry: &Arc<Entry>) -> Raised {
-        let mut is_alone = false;
         if !self.recorder.is_full() {
+            if self.merged.is_alone(key) {
+                let raised = self.merged.winners_mut().raise(key.clone(), *author, entry.clone());
+                if let Raised::Wins(before) = &raised {
+                    self.recorder.note_alone(key, before.as_ref(), entry);
+                }
+                return raised;
+            }
             let below = self.merged.at_and_below(key);
             let held = below.clone().next().filter(|(at, _)| *at == key).map(|(_, winner)| winner);
             let goes_above =
                 |held: Winner<'_>| register::compare((*author, entry), (held.author, held.entry)).is_gt();
             if held.is_none_or(goes_above) {
-                is_alone = self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
+                self.recorder.note_with(&self.merged, key, self.merged.key_views(below));
             }
         }
-        let raised = self.merged.winners_mut().raise(key.clone(), *author, entry.clone());
-        if is_alone && raised == Raised::Wins {
-            self.recorder.note_now(key, entry);
-        }
-        raised
+        self.merged.winners_mut().raise(key.clone(), *author, entry.clone())
     }
 
     /// Takes out what won for an author whose layer does not have it any more, and adds the keys that are to be looked at.

@@ -89,21 +89,19 @@ impl ChangeRecorder {
         }
     }
 
-    /// The same where what stands at the key and below it was looked up already. Returns whether nothing stands above it and below it.
+    /// The same where what stands at the key and below it was looked up already.
     pub(super) fn note_with<'a>(
         &mut self,
         view: &View,
         key: &KeyPath,
         below: impl Iterator<Item = (&'a KeyPath, KeyView<'a>)>,
-    ) -> bool {
+    ) {
         if self.has_more {
-            return false;
+            return;
         }
-        let mut is_alone = true;
         for above in key.parents() {
             let seen = view.look(&above);
             if seen.winner.is_some() {
-                is_alone = false;
                 self.remember(&above, seen);
             }
         }
@@ -112,19 +110,23 @@ impl ChangeRecorder {
             self.remember(key, KeyView::default());
         }
         for (at, seen) in below {
-            is_alone &= at == key;
             self.remember(at, seen);
             if self.has_more {
-                return false;
+                return;
             }
         }
-        is_alone
     }
 
-    /// An entry wins under a key that was noted, and nothing stands above the key and below it.
-    pub(super) fn note_now(&mut self, key: &KeyPath, entry: &Arc<Entry>) {
-        if let Some(seen) = self.entries.get_mut(key) {
-            seen.now = Some(entry.clone());
+    /// An entry wins under a key in the place of another, and nothing stands above the key and below it.
+    pub(super) fn note_alone(&mut self, key: &KeyPath, before: Option<&Arc<Entry>>, entry: &Arc<Entry>) {
+        let is_full = self.entries.len() >= CHANGES_MAX;
+        match self.entries.entry(key.clone()) {
+            Place::Occupied(mut place) => place.get_mut().now = Some(entry.clone()),
+            Place::Vacant(_) if is_full => self.has_more = true,
+            Place::Vacant(place) => {
+                let before = before.filter(|before| !before.is_tombstone()).cloned();
+                place.insert(NotedKey { before, now: Some(entry.clone()) });
+            }
         }
     }
 

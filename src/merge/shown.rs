@@ -40,9 +40,11 @@ impl ShownLeaves {
 impl Document {
     /// Whether more winners than so many stand at a key and below it, or in all.
     pub fn has_more_than(&self, keys: usize, below: Option<&KeyPath>) -> bool {
-        let is_below = |key: &KeyPath| below.is_none_or(|below| below.is_prefix_of(key));
         self.keys_at_most() > keys
-            && self.merged.iter_from(below).take_while(|(key, _)| is_below(key)).nth(keys).is_some()
+            && match below {
+                Some(below) => self.merged.has_more_than(keys, below),
+                None => self.merged.iter().nth(keys).is_some(),
+            }
     }
 
     /// The entries that a reader sees at a key and below it, or in all of a map.

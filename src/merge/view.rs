@@ -53,9 +53,17 @@ impl View {
         &'a self,
         key: &KeyPath,
     ) -> impl Iterator<Item = (&'a KeyPath, Winner<'a>)> + Clone + use<'a> {
-        let from = self.winners.from(key);
-        let key = key.clone();
-        from.take_while(move |(other, _)| key.is_prefix_of(other))
+        self.winners.at_and_below(key)
+    }
+
+    /// Whether more winners than so many, at least one, stand at a key and below it.
+    pub(super) fn has_more_than(&self, keys: usize, key: &KeyPath) -> bool {
+        self.winners.may_have_below(key) && self.at_and_below(key).nth(keys).is_some()
+    }
+
+    /// Whether nothing stands above a key and below it.
+    pub(super) fn is_alone(&self, key: &KeyPath) -> bool {
+        !self.winners.may_have_below(key) && key.parents().all(|above| self.winners.get(&above).is_none())
     }
 
     /// The entries that win, to be changed.
@@ -80,7 +88,7 @@ impl View {
 
     /// What stands under a key, found with one look.
     pub fn look<'a>(&'a self, key: &KeyPath) -> KeyView<'a> {
-        self.key_views(self.winners.from(key))
+        self.key_views(self.at_and_below(key))
             .next()
             .filter(|(at, _)| *at == key)
             .map_or(KeyView::default(), |(_, seen)| seen)

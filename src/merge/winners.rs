@@ -26,6 +26,8 @@ pub(super) struct Winners {
     arrived: Arrived,
     /// How many of both are tombstones.
     tombstones: usize,
+    /// No key has more segments. Those that are gone count.
+    deepest: usize,
 }
 
 /// An entry that wins.
@@ -45,10 +47,10 @@ struct WinningEntry {
 struct AuthorNumber(u32);
 
 /// Whether an entry wins under its key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Raised {
-    /// It does now.
-    Wins,
+    /// It does now, in the place of this one.
+    Wins(Option<Arc<Entry>>),
     /// One of another author stays.
     Loses,
     /// Its author has one there that goes above it, or the same: which one wins now is to be found among all layers.
@@ -77,13 +79,36 @@ impl Winners {
 
     /// The entry that wins under a key.
     pub(super) fn get(&self, key: &KeyPath) -> Option<Winner<'_>> {
-        let settled = self.settled.get(key);
+        self.get_with_key(key).map(|(_, winner)| winner)
+    }
+
+    fn get_with_key(&self, key: &KeyPath) -> Option<(&KeyPath, Winner<'_>)> {
+        let settled = self.settled.get_key_value(key);
         let arrived = if self.arrived.is_empty() { None } else { self.arrived.get(key) };
-        let held = match (settled, arrived) {
-            (Some(settled), Some(arrived)) => self.greater(settled, arrived),
+        let (key, held) = match (settled, arrived) {
+            (Some((key, settled)), Some((_, arrived))) => (key, self.greater(settled, arrived)),
             (settled, arrived) => settled.or(arrived)?,
         };
-        Some(self.winner(held))
+        Some((key, self.winner(held)))
+    }
+
+    /// Whether a winner may stand below a key.
+    pub(super) fn may_have_below(&self, key: &KeyPath) -> bool {
+        key.depth() < self.deepest
+    }
+
+    /// The winners at a key and below it, by key.
+    pub(super) fn at_and_below<'a>(
+        &'a self,
+        key: &KeyPath,
+    ) -> impl Iterator<Item = (&'a KeyPath, Winner<'a>)> + Clone + use<'a> {
+        let below = self.may_have_below(key).then(|| {
+            let (from, key) = (self.from(key), key.clone());
+            from.take_while(move |(other, _)| key.is_prefix_of(other))
+        });
+        // To find one key is less work than to find where a range begins.
+        let alone = if below.is_none() { self.get_with_key(key) } else { None };
+        alone.into_iter().chain(below.into_iter().flatten())
     }
 
     /// All winners, by key.
@@ -113,6 +138,7 @@ impl Winners {
         is_contested: bool,
     ) -> bool {
         self.settle(&key);
+        self.note_depth(&key);
         let held = winner.map(|(author, entry)| WinningEntry::new(entry, self.number(author), is_contested));
         let added = held.as_ref().map_or(0, WinningEntry::tombstones);
         let old = match (self.settled.entry(key), held) {
@@ -140,13 +166,14 @@ impl Winners {
     /// Puts an entry under a key if it goes above what wins there, with one look.
     pub(super) fn raise(&mut self, key: KeyPath, author: PeerId, entry: Arc<Entry>) -> Raised {
         self.settle(&key);
+        self.note_depth(&key);
         let author = self.number(author);
         let authors = &self.authors;
         match self.settled.entry(key) {
             Place::Vacant(place) => {
                 let held = place.insert(WinningEntry::new(entry, author, false));
                 self.tombstones += held.tombstones();
-                Raised::Wins
+                Raised::Wins(None)
             }
             Place::Occupied(mut place) => {
                 let held = place.get_mut();
@@ -156,8 +183,7 @@ impl Winners {
                         let raised = WinningEntry::new(entry, author, held.is_contested);
                         self.tombstones += raised.tombstones();
                         self.tombstones -= held.tombstones();
-                        *held = raised;
-                        Raised::Wins
+                        Raised::Wins(Some(std::mem::replace(held, raised).entry))
                     }
                     Ordering::Less if held.author != author => Raised::Loses,
                     Ordering::Less | Ordering::Equal => Raised::Open,
@@ -170,6 +196,7 @@ impl Winners {
     pub(super) fn arrive(&mut self, author: PeerId, entries: Vec<(KeyPath, Arc<Entry>)>) {
         debug_assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b), "in the order of their keys, each once");
         let author = self.number(author);
+        entries.iter().for_each(|(key, _)| self.note_depth(key));
         let held = |(key, entry)| (key, WinningEntry::new(entry, author, false));
         let held: Vec<(KeyPath, WinningEntry)> = entries.into_iter().map(held).collect();
         self.tombstones += held.iter().filter(|(_, held)| held.is_tombstone).count();
@@ -283,6 +310,10 @@ impl Winners {
         (has_any, contested)
     }
 
+    fn note_depth(&mut self, key: &KeyPath) {
+        self.deepest = self.deepest.max(key.depth());
+    }
+
     fn number(&mut self, author: PeerId) -> AuthorNumber {
         let known = self.authors.iter().position(|known| *known == author);
         let at = known.unwrap_or_else(|| {
@@ -331,8 +362,8 @@ impl Arrived {
         self.0.get(at).is_some_and(|(_, held)| !held.is_over).then_some(at)
     }
 
-    fn get(&self, key: &KeyPath) -> Option<&WinningEntry> {
-        self.0.get(self.place(key)?).map(|(_, held)| held)
+    fn get(&self, key: &KeyPath) -> Option<(&KeyPath, &WinningEntry)> {
+        self.0.get(self.place(key)?).map(|(key, held)| (key, held))
     }
 
     fn get_mut(&mut self, key: &KeyPath) -> Option<&mut WinningEntry> {

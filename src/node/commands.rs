@@ -34,7 +34,9 @@ impl Node {
             return Some(Err(CommandError::Unconfirmed));
         }
         let target = Authoring::target(&self.core, &self.replica, &write);
-        if target.as_ref().is_some_and(|document| self.awaits_own(document)) {
+        // What is staged is signed with what comes to it.
+        let unstaged = target.as_ref().filter(|document| !self.authoring.has_staged(document));
+        if unstaged.is_some_and(|document| self.awaits_own(document)) {
             let is_kept = self.replica.recovery_mut().wait(request, write);
             return (!is_kept).then_some(Err(CommandError::Limit(Quota::WaitingWrites)));
         }

@@ -76,10 +76,11 @@ impl Replica {
             let owner = if is_me { core.me } else { self.resolve_peer(owner)? };
             return self.visible_called(name).find(|id| id.owner == owner).cloned().ok_or_else(unknown);
         }
-        let found: Vec<&DocumentId> = self.visible_called(text).collect();
-        if let Some(own) = found.iter().find(|id| id.owner == core.me) {
-            return Ok((*own).clone());
+        let mut called = self.layers.called(text);
+        if let Some(own) = called.find(|id| id.owner == core.me && self.is_visible(id)) {
+            return Ok(own.clone());
         }
+        let found: Vec<&DocumentId> = self.visible_called(text).collect();
         match found.as_slice() {
             [one] => Ok((*one).clone()),
             [] => Err(unknown()),
@@ -101,10 +102,11 @@ impl Replica {
 
     /// Those of a name.
     fn visible_called(&self, name: &str) -> impl Iterator<Item = &DocumentId> {
-        let is_held = |id: &DocumentId| {
-            self.layers.document(id).is_some_and(|document| document.layer(&id.owner).is_some())
-        };
-        self.layers.called(name).filter(move |id| is_held(id) && self.federation.participates(id))
+        self.layers.called(name).filter(|id| self.is_visible(id))
+    }
+
+    fn is_visible(&self, id: &DocumentId) -> bool {
+        self.visible_document(id).is_some()
     }
 
     /// The documents that this node participates in, and that their owners have brought to life.

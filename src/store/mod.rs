@@ -13,6 +13,7 @@ mod changes;
 mod clearing;
 mod file;
 mod guard;
+mod logged;
 mod maps;
 mod migrate;
 mod overlay;
@@ -37,6 +38,7 @@ pub use writes::{LayerWrite, StoreWrite};
 use crate::commands::Recall;
 use crate::layer::{LayerId, Sequence};
 use guard::guarded;
+use logged::LoggedCommits;
 use migrate::Founding;
 use wal::{CommitMark, WriteAheadLog};
 use witness::CommitWitness;
@@ -64,13 +66,6 @@ type Opener = Arc<dyn Fn() -> Result<Opened, StoreError> + Send + Sync>;
 /// Entries of a commit that goes into the log: more go to the database at once, whose neighbours share pages then. So each slice of a
 /// long write does: the log would write each entry once more, and hand the database ten slices in one step.
 const ENTRIES_LOGGED_MAX: usize = 1_024;
-
-/// The commits that the log has and the database does not.
-struct LoggedCommits {
-    wal: WriteAheadLog,
-    writes: Vec<StoreWrite>,
-    last: CommitMark,
-}
 
 /// A database that was opened.
 struct Opened {
@@ -350,10 +345,7 @@ impl Store {
             }
         }
         if self.read_only.is_none() {
-            let opened = WriteAheadLog::open(&path).inspect_err(|error| {
-                tracing::warn!(%error, "the store has no log: each commit takes longer");
-            });
-            self.log = opened.ok().map(|wal| Mutex::new(LoggedCommits { wal, writes: Vec::new(), last }));
+            self.log = LoggedCommits::open(&path, begun, last).map(Mutex::new);
         }
         Ok(last)
     }
@@ -364,21 +356,14 @@ impl Store {
         writes: impl IntoIterator<Item = &'a StoreWrite>,
         last: CommitMark,
     ) -> Result<(), StoreError> {
-        let database = self.database()?;
-        guarded(|| {
-            let transaction = database.begin_write()?;
-            tables::apply(&transaction, writes.into_iter())?;
-            tables::put_last_commit(&transaction, last)?;
-            Ok(transaction.commit()?)
-        })
+        logged::write(self.database()?, writes, last)
     }
 
     fn logged(&self) -> Option<MutexGuard<'_, LoggedCommits>> {
         self.log.as_ref().map(|log| log.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Puts a commit into the log, after the database has taken what is there if that leaves no room. The database takes what is too
-    /// large for the log at once.
+    /// Puts a commit into the log. The database takes what is too large for the log at once.
     fn log_commit(&self, mut writes: Vec<StoreWrite>) -> Result<CommitMark, StoreError> {
         let entries = |write: &StoreWrite| {
             if let StoreWrite::PutLayer(layer) = write { layer.entries.len() } else { 0 }
@@ -386,41 +371,29 @@ impl Store {
         let is_small = writes.iter().map(entries).sum::<usize>() <= ENTRIES_LOGGED_MAX;
         let logged = if is_small { self.logged() } else { None };
         let Some(mut logged) = logged else { return self.write_through(&writes) };
-        let (changes, before) = (changes::encode(&writes)?, logged.last);
-        let this = before.next(&changes);
-        let mut fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
-        if !fits && !logged.writes.is_empty() {
-            self.write(&logged.writes, before)?;
-            logged.taken(before);
-            fits = logged.wal.append(before, this, &changes).map_err(StoreError::of_io)?;
+        let changes = changes::encode(&writes)?;
+        let database = self.database.as_ref().ok_or(StoreError::Closed)?;
+        match logged.append(database, &mut writes, &changes)? {
+            Some(last) => Ok(last),
+            None => logged.write_through(database, &writes),
         }
-        if !fits {
-            drop(logged);
-            return self.write_through(&writes);
-        }
-        logged.last = this;
-        logged.writes.append(&mut writes);
-        Ok(this)
     }
 
     /// Hands the database what the log has, and then these changes, in one transaction. No changes are no commit.
     fn write_through(&self, writes: &[StoreWrite]) -> Result<CommitMark, StoreError> {
-        let after = |last: CommitMark| if writes.is_empty() { last } else { last.next(&[]) };
-        let Some(mut logged) = self.logged() else {
-            debug_assert!(changes::read_back(writes), "each change is one that the log can keep");
-            let database = self.database()?;
-            let last = after(guarded(|| tables::last_commit(&database.begin_read()?))?);
-            return self.write(writes, last).map(|()| last);
-        };
-        let last = after(logged.last);
-        self.write(logged.writes.iter().chain(writes), last)?;
-        logged.taken(last);
-        Ok(last)
+        let database = self.database()?;
+        if let Some(mut logged) = self.logged() {
+            return logged.write_through(database, writes);
+        }
+        debug_assert!(changes::read_back(writes), "each change is one that the log can keep");
+        let last = guarded(|| tables::last_commit(&database.begin_read()?))?;
+        let last = if writes.is_empty() { last } else { last.next(&[]) };
+        self.write(writes, last).map(|()| last)
     }
 
     /// Hands the database what the log has.
     fn empty_log(&self) -> Result<(), StoreError> {
-        let has_commits = self.logged().is_some_and(|logged| !logged.writes.is_empty());
+        let has_commits = self.logged().is_some_and(|logged| logged.has_commits());
         if has_commits { self.write_through(&[]).map(drop) } else { Ok(()) }
     }
 
@@ -546,17 +519,6 @@ impl Store {
         tables::copy(&self.database()?.begin_read()?, &transaction)?;
         transaction.commit()?;
         Ok(())
-    }
-}
-
-impl LoggedCommits {
-    /// The database has all of it now, up to this commit.
-    fn taken(&mut self, last: CommitMark) {
-        if !self.writes.is_empty() {
-            self.writes.clear();
-            self.wal.change_halves();
-        }
-        self.last = last;
     }
 }
 

@@ -327,36 +327,49 @@ fn killed(path: &Path, to: &Path) -> PathBuf {
     copy
 }
 
-/// Whatever the log holds at a kill, each acknowledged commit is there after it, and nothing is counted as missing; a record that
-/// was cut short is gone as if it had never begun.
+/// Whatever the log holds at a kill, each acknowledged commit is there after it, and nothing is counted as missing; so it is where the
+/// database was killed in the middle of a transaction, and goes back to the one before. A record that was cut short is gone as if it had
+/// never begun.
 #[test]
 fn what_was_committed_before_a_kill_is_there_after_it() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.redb");
     Store::create(&path, PeerId([1; 32]), StoreOrigin::Known).unwrap();
     let mut store = Store::open(&path).unwrap();
-    // Some three times what the log has room for.
+    // More than the log has room for.
     let mut expected = std::collections::BTreeSet::new();
-    for sequence in 1..=120u64 {
+    let mut databases = vec![std::fs::read(&path).unwrap()];
+    for sequence in 1..=200u64 {
         let keys = |sequence: u64| (0..200).map(move |n| sequence * 37 % 50 * 100 + n);
         expected.extend(keys(sequence));
         store.commit(&[map_write(sequence, keys(sequence))]).unwrap();
+        // What is copied while the database writes is no state that a kill leaves.
+        store.logged().unwrap().await_handover().unwrap();
+        let now = std::fs::read(&path).unwrap();
+        if databases.last() != Some(&now) {
+            databases.push(now);
+        }
         if sequence % 7 != 0 {
             continue;
         }
-        let after = tempfile::tempdir().unwrap();
-        let mut found = Store::open(&killed(&path, after.path())).unwrap();
-        let loaded = found.load().unwrap();
-        assert_eq!(loaded.layers[0].signed.head.sequence.get(), sequence);
-        assert_eq!(loaded.layers[0].entries.len(), expected.len(), "after {sequence} commits");
-        let bases: Vec<u64> = loaded.layers[0].bases.iter().map(|base| base.sequence.get()).collect();
-        assert_eq!(bases, (sequence.saturating_sub(9).max(1)..=sequence).collect::<Vec<_>>());
-        assert_eq!(loaded.meta.get(SETBACK_RECORD), None);
-        found.commit(&[StoreWrite::PutMeta("after".into(), vec![1])]).unwrap();
+        for database in databases.iter().rev().take(2) {
+            let after = tempfile::tempdir().unwrap();
+            let copy = killed(&path, after.path());
+            std::fs::write(&copy, database).unwrap();
+            let mut found = Store::open(&copy).unwrap();
+            let loaded = found.load().unwrap();
+            assert_eq!(loaded.layers[0].signed.head.sequence.get(), sequence);
+            assert_eq!(loaded.layers[0].entries.len(), expected.len(), "after {sequence} commits");
+            let bases: Vec<u64> = loaded.layers[0].bases.iter().map(|base| base.sequence.get()).collect();
+            assert_eq!(bases, (sequence.saturating_sub(9).max(1)..=sequence).collect::<Vec<_>>());
+            assert_eq!(loaded.meta.get(SETBACK_RECORD), None);
+            found.commit(&[StoreWrite::PutMeta("after".into(), vec![1])]).unwrap();
+        }
     }
+    assert!(databases.len() > 3, "the database has taken {} times", databases.len() - 1);
     let whole = std::fs::read(path.with_extension("wal")).unwrap();
     let before = store.load().unwrap().layers[0].entries.len();
-    store.commit(&[map_write(121, 100_000..100_001)]).unwrap();
+    store.commit(&[map_write(201, 100_000..100_001)]).unwrap();
     let last = std::fs::read(path.with_extension("wal")).unwrap();
     let cut = (0..last.len()).find(|at| whole[*at] != last[*at]).unwrap();
     for at in [cut + 1, cut + 20, cut + 60] {
@@ -366,6 +379,33 @@ fn what_was_committed_before_a_kill_is_there_after_it() {
         std::fs::remove_file(copy.with_extension("seq")).unwrap();
         assert_eq!(Store::check(&copy).unwrap().layers[0].entries.len(), before, "cut at {at}");
     }
+}
+
+/// The database takes what is logged beside the commits. Where the disk refuses that, a later commit is, and all that was acknowledged
+/// is there as soon as the disk takes writes again.
+#[test]
+fn a_refused_handover_refuses_later_commits_and_loses_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, fill) = on_a_disk_that_fills();
+    store.path = Some(folder.path().join("a.redb"));
+    store.heal().unwrap();
+    fill(true);
+    let mut acknowledged = 0;
+    let refused = (1..=200).find_map(|sequence| {
+        let result = store.commit(&[map_write(sequence, sequence * 200..sequence * 200 + 200)]);
+        acknowledged += u64::from(result.is_ok());
+        result.err()
+    });
+    assert!(refused.is_some() && acknowledged > 20, "{refused:?} after {acknowledged}");
+    let again = store.commit(&[map_write(acknowledged + 1, 0..1)]);
+    assert_eq!(again.err(), refused, "nothing goes past what was refused");
+    fill(false);
+    store.heal().unwrap();
+    store.commit(&[map_write(acknowledged + 1, 0..1)]).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.layers[0].signed.head.sequence.get(), acknowledged + 1);
+    assert_eq!(loaded.layers[0].entries.len() as u64, acknowledged * 200 + 1);
+    assert_eq!(loaded.meta.get(SETBACK_RECORD), None);
 }
 
 /// What one transaction takes of a map together is what the commits leave one by one: keys put again, dropped and forgotten, bases that

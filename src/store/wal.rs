@@ -8,14 +8,14 @@
 //! store's owner. `check` is the first 8 bytes of
 //! the BLAKE3 hash of number, before and changes. `changes` is a CBOR array ([`super::changes`]).
 //!
-//! A commit is one record and one sync of it, where the database writes some ten pages. The file has two halves of 1 MiB. When one is
+//! A commit is one record and one sync of it, where the database writes some ten pages. The file has three parts of 1 MiB. When one is
 //! full, when the store is closed and when it is opened, the database takes what is logged in one transaction, with the number and
-//! the check of the last in the same transaction; the next record then begins the other half. So the half that the database took
-//! last stays until it has taken the next: a database that goes back by one transaction, as it does where the last one does not
-//! read after a crash, finds what it lacks.
+//! the check of the last in the same transaction ([`super::logged`]). The next records go into another part meanwhile: never into one with
+//! a commit that the database took in its last transaction, or has not taken. A database that goes back by one transaction, as it does
+//! where the last one does not read after a crash, so finds what it lacks.
 //!
 //! What counts are the records that follow the database's own last commit without a gap, each with the check of the one before; in
-//! whichever half they stand. A record that a crash cut short was not acknowledged. One that rots ends the log early: the
+//! whichever part they stand. A record that a crash cut short was not acknowledged. One that rots ends the log early: the
 //! count in `store.seq` then shows that commits are missing.
 //!
 //! The file has its full length from the beginning, so that a record needs no new block: neither for its place on a full disk nor
@@ -28,9 +28,11 @@ use std::path::{Path, PathBuf};
 
 use tombolo_transports::PeerId;
 
-/// Bytes of one half of the file. What they hold is written to the database in about ten milliseconds.
-const HALF_BYTES: u64 = 1 << 20;
-const FILE_BYTES: u64 = 2 * HALF_BYTES;
+/// Bytes of one part of the file. What it holds is written to the database in about ten milliseconds.
+const PART_BYTES: usize = 1 << 20;
+/// Parts: one is written, the database takes one, and it took one before.
+const PARTS: usize = 3;
+const FILE_BYTES: u64 = (PARTS * PART_BYTES) as u64;
 /// Bytes of a record without its changes.
 const HEADER_BYTES: usize = 4 + 8 + 8 + 8;
 
@@ -67,15 +69,25 @@ impl CommitMark {
 #[derive(Debug)]
 pub(super) struct WriteAheadLog {
     file: File,
-    /// Whether the next record goes into the second half.
-    in_second: bool,
-    /// Bytes of that half that are taken.
-    taken: u64,
+    /// The part into which the next record goes.
+    part: Part,
+    /// Bytes of that part that are taken.
+    taken: usize,
+    others: Vec<Part>,
+}
+
+/// A part of the file.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// Where it begins.
+    at: usize,
+    /// The number of its newest commit; 0 where it has none.
+    newest: u64,
 }
 
 impl WriteAheadLog {
-    /// Opens the log beside a store, or makes it, with its full length. The database has taken what is in it.
-    pub(super) fn open(store: &Path) -> io::Result<Self> {
+    /// Opens the log beside a store, or makes it, with its full length. The database has taken what is in it, up to this commit.
+    pub(super) fn open(store: &Path, last: CommitMark) -> io::Result<Self> {
         let path = path_beside(store);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600);
@@ -88,10 +100,17 @@ impl WriteAheadLog {
             file.sync_all()?;
             path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())?;
         }
-        let newest = |half: &[u8]| records(half).map(|record| record.number).max();
         let bytes = Self::read(store)?;
-        let [first, second] = halves(&bytes);
-        Ok(WriteAheadLog { file, in_second: newest(first) > newest(second), taken: 0 })
+        // Later ones than the database's last are of another past.
+        let newest = |at: usize| {
+            let part = bytes.get(at..at + PART_BYTES).unwrap_or_default();
+            records(part).map(|record| record.number).filter(|number| *number <= last.number).max()
+        };
+        let part = |at: usize| Part { at, newest: newest(at).unwrap_or_default() };
+        let mut others: Vec<Part> = (0..PARTS).map(|n| part(n * PART_BYTES)).collect();
+        others.sort_by_key(|part| part.newest);
+        let part = others.remove(0);
+        Ok(WriteAheadLog { file, part, taken: 0, others })
     }
 
     /// The bytes of the log beside a store; none where there is no log.
@@ -107,7 +126,7 @@ impl WriteAheadLog {
         Ok(bytes)
     }
 
-    /// Makes the record of a commit durable, after the one before it. Returns false where the rest of the file has no room for it.
+    /// Makes the record of a commit durable, after the one before it. Returns false where the rest of the part has no room for it.
     ///
     /// # Errors
     ///
@@ -119,11 +138,11 @@ impl WriteAheadLog {
         changes: &[u8],
     ) -> io::Result<bool> {
         let record = record(before, this, changes);
-        let taken = self.taken + record.len() as u64;
-        if taken > HALF_BYTES {
+        let taken = self.taken + record.len();
+        if taken > PART_BYTES {
             return Ok(false);
         }
-        let place = self.taken + if self.in_second { HALF_BYTES } else { 0 };
+        let place = (self.part.at + self.taken) as u64;
         let written = self.file.write_all_at(&record, place).and_then(|()| self.file.sync_data());
         if written.is_err() {
             // It was refused, so a later start must not find it.
@@ -131,14 +150,22 @@ impl WriteAheadLog {
         }
         written.map(|()| {
             self.taken = taken;
+            self.part.newest = this.number;
             true
         })
     }
 
-    /// The database has taken all records: the next one begins the other half.
-    pub(super) fn change_halves(&mut self) {
-        self.in_second = !self.in_second;
-        self.taken = 0;
+    /// Lets the next record begin the part with the oldest commits, if none of them is later than `not_needed`: the last commit that
+    /// the database had before it took those that it took last. Returns whether it does.
+    pub(super) fn begin_part(&mut self, not_needed: u64) -> bool {
+        match self.others.iter_mut().min_by_key(|part| part.newest) {
+            Some(oldest) if oldest.newest <= not_needed => {
+                std::mem::swap(oldest, &mut self.part);
+                self.taken = 0;
+                true
+            }
+            Some(_) | None => false,
+        }
     }
 }
 
@@ -150,7 +177,7 @@ fn record(before: CommitMark, this: CommitMark, changes: &[u8]) -> Vec<u8> {
 
 /// The changes of the commits that follow `last`, oldest first.
 pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
-    let mut later: Vec<CommitRecord<'_>> = halves(log).into_iter().flat_map(records).collect();
+    let mut later: Vec<CommitRecord<'_>> = parts(log).flat_map(records).collect();
     later.sort_by_key(|record| record.number);
     let mut last = last;
     let mut commits = Vec::new();
@@ -167,12 +194,11 @@ pub(super) fn commits_after(last: CommitMark, log: &[u8]) -> Vec<&[u8]> {
 
 /// Whether it has any commit.
 pub(super) fn has_commits(log: &[u8]) -> bool {
-    halves(log).into_iter().any(|half| records(half).next().is_some())
+    parts(log).any(|part| records(part).next().is_some())
 }
 
-fn halves(log: &[u8]) -> [&[u8]; 2] {
-    let (first, second) = log.split_at(log.len().min(usize::try_from(HALF_BYTES).unwrap_or(usize::MAX)));
-    [first, second]
+fn parts(log: &[u8]) -> impl Iterator<Item = &[u8]> {
+    log.chunks(PART_BYTES)
 }
 
 /// A record whose check is right.
@@ -182,9 +208,9 @@ struct CommitRecord<'a> {
     changes: &'a [u8],
 }
 
-/// The records at the beginning of a half; what follows the first that is none is of the time before.
-fn records(half: &[u8]) -> impl Iterator<Item = CommitRecord<'_>> {
-    let mut rest = half;
+/// The records at the beginning of a part; what follows the first that is none is of the time before.
+fn records(part: &[u8]) -> impl Iterator<Item = CommitRecord<'_>> {
+    let mut rest = part;
     std::iter::from_fn(move || {
         let (record, after) = next_record(rest)?;
         rest = after;
@@ -218,6 +244,10 @@ mod tests {
         log.append(before, before.next(changes), changes).unwrap()
     }
 
+    fn open(store: &Path) -> WriteAheadLog {
+        WriteAheadLog::open(store, CommitMark { number: u64::MAX, ..CommitMark::default() }).unwrap()
+    }
+
     /// A log with so many commits after `begun`, each of so many bytes.
     fn written(log: &mut WriteAheadLog, begun: CommitMark, commits: u8, bytes: usize) -> CommitMark {
         (0..commits).fold(begun, |last, n| {
@@ -232,7 +262,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.redb");
         let begun = CommitMark { number: 41, check: [7; 8] };
-        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut log = open(&store);
         let middle = written(&mut log, begun, 3, 100);
         let end = written(&mut log, middle, 2, 5);
         let bytes = WriteAheadLog::read(&store).unwrap();
@@ -246,37 +276,43 @@ mod tests {
         assert_eq!(of(CommitMark { number: 40, ..begun }), [0; 0]);
     }
 
-    /// A database that goes back by one transaction finds what it lacks, whichever half is written to and whenever it was opened.
+    /// While the database takes one part, the next is written; and a database that goes back by one transaction finds what it lacks.
     #[test]
-    fn the_half_that_was_taken_last_stays() {
+    fn the_part_that_was_taken_last_stays() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.redb");
-        let mut log = WriteAheadLog::open(&store).unwrap();
-        let mut taken = [CommitMark::default(); 3];
-        for round in 0..6u8 {
-            let last = written(&mut log, taken[2], 3, 100 + usize::from(round));
-            let bytes = WriteAheadLog::read(&store).unwrap();
-            assert_eq!(commits_after(taken[2], &bytes).len(), 3, "round {round}");
-            assert_eq!(commits_after(taken[1], &bytes).len(), if round > 0 { 6 } else { 3 }, "round {round}");
-            if round > 1 {
-                assert_eq!(commits_after(taken[0], &bytes).len(), 0, "round {round}");
+        let mut log = open(&store);
+        // What the database had one transaction before its last, has, and takes now.
+        let (mut before, mut taken, mut handed) = <(CommitMark, CommitMark, CommitMark)>::default();
+        for round in 0..12u8 {
+            let last = written(&mut log, handed, 3, 100 + usize::from(round));
+            let lacking = commits_after(before, &WriteAheadLog::read(&store).unwrap()).len() as u64;
+            assert_eq!(lacking, last.number - before.number, "round {round}");
+            if round % 4 == 3 {
+                // A start takes all that is there.
+                (before, taken, handed) = (taken, last, last);
+                log = WriteAheadLog::open(&store, last).unwrap();
+                continue;
             }
-            taken = [taken[1], taken[2], last];
-            match round % 2 == 0 {
-                true => log.change_halves(),
-                false => log = WriteAheadLog::open(&store).unwrap(),
+            (before, taken, handed) = (taken, handed, last);
+            let is_free = log.begin_part(before.number);
+            // Right after a start two parts may have what came in its transaction: the database takes another before.
+            assert!(is_free || (round > 3 && round % 4 == 0), "round {round}");
+            if !is_free {
+                (before, taken) = (taken, handed);
+                assert!(log.begin_part(before.number), "round {round}");
             }
         }
     }
 
-    /// The records of a past that the database has lost stand in one half, with the numbers that the present one uses again.
+    /// The records of a past that the database has lost stand in one part, with the numbers that the present one uses again.
     #[test]
     fn another_past_does_not_hide_the_present_one() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.redb");
-        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut log = open(&store);
         written(&mut log, CommitMark { number: 44, check: [1; 8] }, 5, 30);
-        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut log = open(&store);
         let begun = CommitMark { number: 40, check: [2; 8] };
         written(&mut log, begun, 9, 20);
         let bytes = WriteAheadLog::read(&store).unwrap();
@@ -288,7 +324,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.redb");
         let begun = CommitMark::default();
-        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut log = open(&store);
         written(&mut log, begun, 3, 20);
         let whole = WriteAheadLog::read(&store).unwrap();
         let record = HEADER_BYTES + 20;
@@ -305,12 +341,12 @@ mod tests {
     fn a_record_that_has_no_room_is_not_written() {
         let folder = tempfile::tempdir().unwrap();
         let store = folder.path().join("store.redb");
-        let mut log = WriteAheadLog::open(&store).unwrap();
+        let mut log = open(&store);
         let last = written(&mut log, CommitMark::default(), 1, 1000);
-        let large = vec![1; usize::try_from(HALF_BYTES).unwrap() - 1_000];
+        let large = vec![1; PART_BYTES - 1_000];
         assert!(!append(&mut log, last, &large));
         assert!(append(&mut log, last, &[2]));
-        log.change_halves();
+        assert!(log.begin_part(0));
         assert!(append(&mut log, last.next(&[2]), &large));
         assert_eq!(commits_after(last, &WriteAheadLog::read(&store).unwrap()), [&[2], &large[..]]);
     }
