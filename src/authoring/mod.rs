@@ -120,7 +120,7 @@ impl Authoring {
         };
         let content = Content::Map(map);
         let signed = sign(core, replica, &id, &content, sequence);
-        replica.recovery_mut().note_written(document, changed.iter().map(|(key, _)| key.clone()));
+        replica.recovery_mut().note_written(document, changed.iter().map(|(key, _)| key));
         Ok(replica.store(
             core,
             Layer { signed, content },

@@ -240,8 +240,8 @@ impl MapContent {
     }
 
     /// The entries of these keys as they are now.
-    pub fn entries_at(&self, keys: &[KeyPath]) -> Vec<EntryChange> {
-        keys.iter().map(|key| (key.clone(), self.shared(key).cloned())).collect()
+    pub fn entries_at<'a>(&self, keys: impl IntoIterator<Item = &'a KeyPath>) -> Vec<EntryChange> {
+        keys.into_iter().map(|key| (key.clone(), self.shared(key).cloned())).collect()
     }
 
     /// All entries, by bucket and key.

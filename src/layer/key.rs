@@ -198,6 +198,9 @@ impl KeyPath {
         if text.is_empty() {
             return Err(KeyError::Empty);
         }
+        if !text.contains('\\') {
+            return Self::new(text.split('/'));
+        }
         let mut segments = vec![String::new()];
         let mut characters = text.chars();
         while let Some(c) = characters.next() {

@@ -6,15 +6,28 @@ use std::sync::Arc;
 
 use crate::layer::{EntryChange, HashedKey, KeyPath, KnownEntry, MapContent, NodePath, Sequence};
 
+/// A change of more keys is looked up again for each peer that lacks it.
+const LAST_CHANGES_MAX: usize = 512;
+
 /// When keys changed. Most keys of a large map came together: those are not named one by one.
 #[derive(Debug, Default)]
 pub(super) struct ChangeLog {
     seen: ChangesSeen,
     order: BTreeMap<Sequence, ChangedKeys>,
+    /// The last change, as it came, where that is small: what most peers lack.
+    last: LastChange,
     /// Bytes that the keys take in memory that are gone: no layer shares them.
     pub(super) gone_memory: usize,
     /// Keys that are named no more, and of which the memory is not given back yet.
     spent: Vec<KeyPath>,
+}
+
+/// What changed last.
+#[derive(Debug, Default)]
+struct LastChange {
+    at: Sequence,
+    /// In the order of the keys, each once.
+    changes: Vec<EntryChange>,
 }
 
 /// When each key was last seen to change. A copy shares the table, until one of the two changes.
@@ -209,6 +222,7 @@ impl ChangeLog {
             self.forget_held();
         }
         let mut listed = Vec::new();
+        self.last = LastChange::default();
         for (key, entry) in changes {
             let is_named = if entry.is_some() { !are_all } else { keeps_gone };
             match is_named {
@@ -217,6 +231,10 @@ impl ChangeLog {
                 false if self.seen.at.is_empty() => {}
                 false => self.forget(key),
             }
+        }
+        let is_whole = listed.len() == changes.len() && changes.is_sorted_by(|(a, _), (b, _)| a < b);
+        if is_whole && changes.len() <= LAST_CHANGES_MAX {
+            self.last = LastChange { at: sequence, changes: changes.to_vec() };
         }
         self.list(sequence, listed);
     }
@@ -271,7 +289,7 @@ impl ChangeLog {
     }
 
     /// The keys that changed after `sequence`, in the order in which they did. `map` is the layer's present content.
-    pub(super) fn since<'a>(&'a self, sequence: Sequence, map: &'a MapContent) -> Vec<&'a KeyPath> {
+    fn since<'a>(&'a self, sequence: Sequence, map: &'a MapContent) -> Vec<&'a KeyPath> {
         let mut all: Vec<_> = self.named_since(sequence).collect();
         if self.seen.unnamed > sequence {
             let unnamed = map.iter().map(|(key, _)| key).filter(|key| self.changed(key).is_none());
@@ -281,6 +299,17 @@ impl ChangeLog {
         all.sort();
         all.dedup();
         all.into_iter().map(|(_, key)| key).collect()
+    }
+
+    /// The keys that changed after `sequence`, with their entries in `map`, the layer's present content.
+    pub(super) fn changes_since(&self, sequence: Sequence, map: &MapContent) -> Vec<EntryChange> {
+        let first = sequence.next().and_then(|next| self.order.range(next..).next());
+        match first {
+            Some((at, _)) if *at == self.last.at && self.seen.unnamed <= sequence => {
+                self.last.changes.clone()
+            }
+            _ => map.entries_at(self.since(sequence, map)),
+        }
     }
 
     /// Whether at most so many keys have changed after `sequence`, of a layer that has so many.
@@ -300,6 +329,7 @@ impl ChangeLog {
             named.filter(|(_, key)| is_gone(key)).map(|(at, key)| (at, key.clone())).collect();
         gone.sort();
         gone.iter().for_each(|(_, key)| self.forget(key));
+        self.last = LastChange::default();
         let last = gone.last().map_or(Sequence::NONE, |(at, _)| *at);
         (gone.into_iter().map(|(_, key)| key).collect(), last)
     }

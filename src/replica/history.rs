@@ -124,10 +124,8 @@ impl History {
             }
             History::Map { changed, bases } => {
                 let known = bases.iter().find(|known| state_of(known) == base)?;
-                let map = map?;
-                let later = changed.since(known.sequence, map).into_iter();
                 Some(KnownBase::Map {
-                    changes: later.map(|key| (key.clone(), map.shared(key).cloned())).collect(),
+                    changes: changed.changes_since(known.sequence, map?),
                     time: known.time,
                     audience_sequence: known.audience_sequence,
                 })
@@ -462,14 +460,16 @@ mod tests {
         /// The changes since any state that was held lead from its content to the present one.
         #[test]
         fn the_changes_since_any_base_lead_to_the_present(
-            writes in prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..20),
+            writes in prop::collection::vec(prop::collection::vec((0usize..4, prop::option::of(0u64..9)), 1..4), 1..20),
         ) {
             let mut side = TestSide::new(1);
             let document = side.document("list");
             let id = side.core.own_layer(&document);
             let mut held = Vec::new();
-            for (key, value) in writes {
-                side.set(&document, &[(["a", "b", "c", "d"][key], value)]);
+            for write in writes {
+                let changes: Vec<_> =
+                    write.into_iter().map(|(key, value)| (["a", "b", "c", "d"][key], value)).collect();
+                side.set(&document, &changes);
                 let layer = side.replica.layer(&id).unwrap();
                 let Content::Map(map) = &layer.content else { unreachable!("the layer is a map") };
                 held.push((State::of(&layer.signed), map.clone()));

@@ -203,8 +203,8 @@ impl Recovery {
     }
 
     /// Notes keys of a document that are written here now; a restore keeps them.
-    pub fn note_written(&mut self, document: &DocumentId, keys: impl IntoIterator<Item = KeyPath>) {
-        let hashes = keys.into_iter().map(|key| key.hash64());
+    pub fn note_written<'a>(&mut self, document: &DocumentId, keys: impl IntoIterator<Item = &'a KeyPath>) {
+        let hashes = keys.into_iter().map(KeyPath::hash64);
         self.written.entry(document.clone()).or_default().each.extend(hashes);
     }
 
