@@ -1,8 +1,9 @@
 //! What must survive power loss: a database (redb) and, beside it, a log of the commits that it has not taken yet. A commit is
 //! durable when `commit` returns; nothing is acknowledged or sent before.
 //!
-//! `tables.rs` shows every table on one page; `writes.rs` what one commit may change; `migrate.rs` the versions of the format; `wal.rs` the log, `changes.rs` what a commit is in
-//! it. The rest of the node works on memory and hands its changes here as a list of `Write`s, one commit per drained batch of inputs.
+//! `tables.rs` shows every table on one page; `writes.rs` what one commit may change; `migrate.rs` the versions of the format; `wal.rs`
+//! the log, `logged.rs` how the database takes it, `changes.rs` what a commit is in it. The rest of the node works on memory and hands
+//! its changes here as a list of `Write`s, one commit per drained batch of inputs.
 //!
 //! Damage is an error, never a panic and never a silent loss: `file.rs` compares every page with its checksum before a node starts,
 //! `guard.rs` catches what the database does with bytes that rot later, `witness.rs` counts commits outside the file. Where the

@@ -70,15 +70,15 @@ impl CommitMark {
 pub(super) struct WriteAheadLog {
     file: File,
     /// The part into which the next record goes.
-    part: Part,
+    part: LogPart,
     /// Bytes of that part that are taken.
     taken: usize,
-    others: Vec<Part>,
+    others: Vec<LogPart>,
 }
 
 /// A part of the file.
 #[derive(Clone, Copy, Debug)]
-struct Part {
+struct LogPart {
     /// Where it begins.
     at: usize,
     /// The number of its newest commit; 0 where it has none.
@@ -106,8 +106,8 @@ impl WriteAheadLog {
             let part = bytes.get(at..at + PART_BYTES).unwrap_or_default();
             records(part).map(|record| record.number).filter(|number| *number <= last.number).max()
         };
-        let part = |at: usize| Part { at, newest: newest(at).unwrap_or_default() };
-        let mut others: Vec<Part> = (0..PARTS).map(|n| part(n * PART_BYTES)).collect();
+        let part = |at: usize| LogPart { at, newest: newest(at).unwrap_or_default() };
+        let mut others: Vec<LogPart> = (0..PARTS).map(|n| part(n * PART_BYTES)).collect();
         others.sort_by_key(|part| part.newest);
         let part = others.remove(0);
         Ok(WriteAheadLog { file, part, taken: 0, others })
