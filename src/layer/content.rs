@@ -176,7 +176,9 @@ pub(crate) fn read_entries(bytes: &[u8]) -> Result<Vec<(KeyPath, Entry)>, Conten
 
 /// A key of which there are two entries. Those that were written in order show at one glance that there is none.
 fn key_that_stands_twice(entries: &[(KeyPath, Entry)]) -> Option<KeyPath> {
-    let place = |(key, _): &(KeyPath, Entry)| (BucketIndex::of(key), key.clone());
+    fn place((key, _): &(KeyPath, Entry)) -> (BucketIndex, &KeyPath) {
+        (BucketIndex::of(key), key)
+    }
     if entries.is_sorted_by(|a, b| place(a) < place(b)) {
         return None;
     }

@@ -6,7 +6,7 @@ use crate::time::Wall;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::clock::Timestamp;
-use crate::layer::KeyPath;
+use crate::layer::{KeyPath, sort_by_key_path};
 use crate::limits::FUTURE_BOUND;
 
 /// Whether an entry with this stamp is too far ahead of reference time.
@@ -52,6 +52,9 @@ impl Quarantine {
     /// among the others in one go.
     pub(super) fn watch_first(&mut self, keys: Vec<(KeyPath, Timestamp)>) {
         let until = |stamp: Timestamp| stamp.time() - FUTURE_BOUND;
+        let mut keys = keys;
+        // Most have one time, and a tree is made of what is in its order without another look at the keys.
+        sort_by_key_path(&mut keys, |(key, _)| key);
         let is_many = keys.len() > self.by_key.len() / 8;
         let mut waiting: BTreeSet<_> = keys.iter().map(|(key, stamp)| (until(*stamp), key.clone())).collect();
         let times = |stamp| Times { first: until(stamp), others: Vec::new() };

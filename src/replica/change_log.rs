@@ -232,8 +232,8 @@ impl ChangeLog {
                 false => self.forget(key),
             }
         }
-        let is_whole = listed.len() == changes.len() && changes.is_sorted_by(|(a, _), (b, _)| a < b);
-        if is_whole && changes.len() <= LAST_CHANGES_MAX {
+        let is_small = changes.len() <= LAST_CHANGES_MAX && listed.len() == changes.len();
+        if is_small && changes.is_sorted_by(|(a, _), (b, _)| a < b) {
             self.last = LastChange { at: sequence, changes: changes.to_vec() };
         }
         self.list(sequence, listed);
